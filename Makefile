@@ -1,0 +1,42 @@
+# Every target sets up what it needs: a venv in .venv, the pinned versions, this package.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DATA ?=
+OUT ?= out/graph
+
+.PHONY: demo test test-all check format bench clean
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; choose one with make PYTHON=python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(STAMP)  ## the main job: on DATA if given, else on a virtual Europe
+	$(BIN)/python -m tighnari_graph --out $(OUT) $(if $(DATA),--data '$(DATA)')
+
+test: $(STAMP)  ## the fast tests, under four minutes on 2 cores
+	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
+
+test-all: $(STAMP)  ## the slow tests besides
+	$(BIN)/python -m pytest -n 2 -m "slow or browser"
+
+check: $(STAMP)  ## format, lint, types, import direction
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)  ## times beside the peers', full size, one table each
+	$(BIN)/python -m benchmarks.bench_graph
+	$(BIN)/python -m benchmarks.bench_gfv
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

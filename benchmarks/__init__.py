@@ -1,0 +1,1 @@
+"""Time what the library does beside what a user would pick instead."""

@@ -1,0 +1,58 @@
+"""`python -m tighnari_graph`: survey files → graph, features, submission, report."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tighnari_graph.command import Options, run
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line and run; returns 0, or 2 after an error that the user can mend."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tighnari_graph",
+        description="Build the survey graph of a GeoLifeCLEF 2024 folder, predict the test surveys "
+        "from their neighbours alone, and write graph, features, submission.csv and report.html.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR",
+        help="the data set as downloaded; without it, a virtual Europe is made",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", default=Options.out, help="where results go"
+    )
+    parser.add_argument(
+        "--limit", type=_positive, metavar="N",
+        help="use N training surveys (whole blocks) for a first look",
+    )  # fmt: skip
+    parser.add_argument(
+        "--folds",
+        type=_positive,
+        default=Options.folds,
+        help="block folds that K, θ, λ are tuned on",
+    )
+    parser.add_argument(
+        "--radius-km", type=float, default=Options.radius_km, help="longest edge of the graph"
+    )
+    parser.add_argument("--seed", type=int, default=Options.seed, help="seed of folds and samples")
+    try:
+        run(Options(**vars(parser.parse_args(arguments))))
+    except (ValueError, OSError, MemoryError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Columns of a user's table → checked numpy arrays."""
+
+import numpy as np
+import pandas as pd
+
+from tighnari_graph.errors import SurveyDataError, refuse
+
+_NUMERIC = {"integer", "floating", "mixed-integer-float", "decimal", "empty"}
+_EXACT = 2**53  # from here up float64 no longer holds every whole number
+
+
+def is_text(column: pd.Series) -> bool:
+    """Whether a column's values are text; categories count as what they are categories of.
+
+    Example:
+        >>> is_text(pd.Series(["Abies alba", None])), is_text(pd.Series([1.0, 2.0]))
+        (True, False)
+    """
+    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    return bool(pd.api.types.infer_dtype(values, skipna=True) == "string")
+
+
+def numbers(column: pd.Series, source: str, survey_id: np.ndarray | None) -> np.ndarray:
+    """A column as float64, missing values as NaN.
+
+    Raises:
+        SurveyDataError: if it holds text or anything else that is not a number; numbers written
+            as text are refused too, since they usually mean a decimal comma or a stray word.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    if not numeric and pd.api.types.infer_dtype(column, skipna=True) not in _NUMERIC:
+        present = column.notna().to_numpy()
+        parsed = pd.to_numeric(column.astype("string"), errors="coerce").isna().to_numpy()
+        first = column[present].iloc[0]
+        bad = present & parsed
+        if bad.any():
+            first = column[bad].iloc[0]
+            refuse(source, bad, survey_id, f"a {column.name} that is no number: {first!r}")
+        raise SurveyDataError(
+            f"{source}: column {column.name} is {column.dtype}, not numbers ({present.sum()} of "
+            f"{len(column)} rows, first {first!r}); convert it with pandas.to_numeric"
+        )
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def whole_numbers(
+    column: pd.Series, source: str, survey_id: np.ndarray | None, minimum: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """A column as int64 beside a mask of its missing values (which are 0 in the first).
+
+    Raises:
+        SurveyDataError: on text, fractions, infinities, or values below ``minimum``.
+
+    Example:
+        >>> whole_numbers(pd.Series([4008.0, None]), "a.csv", None)
+        (array([4008,    0]), array([False,  True]))
+    """
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu":
+        whole = column.to_numpy()
+        missing = np.zeros(len(whole), dtype=bool)
+        refuse(source, whole > np.iinfo(np.int64).max, survey_id, f"{column.name} above 2^63")
+    else:
+        values = numbers(column, source, survey_id)
+        missing = np.isnan(values)
+        whole = np.where(missing, 0.0, values)
+        bad = ~np.isfinite(whole) | (np.abs(whole) > _EXACT)
+        bad |= np.where(bad, 0.0, whole) % 1 != 0
+        if bad.any():
+            refuse(source, bad, survey_id, f"a {column.name} that is not a whole number")
+    if minimum is not None:
+        refuse(source, whole < minimum, survey_id, f"a {column.name} below {minimum}")
+    return whole.astype(np.int64), missing
+
+
+def text_codes(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """A column as codes 0…C−1 in sorted order beside the sorted values; missing is −1.
+
+    Example:
+        >>> text_codes(pd.Series(["b", "a", None, "b"]))
+        (array([ 1,  0, -1,  1]), array(['a', 'b'], dtype=object))
+    """
+    codes, values = pd.factorize(column, sort=True, use_na_sentinel=True)
+    return codes.astype(np.int64), np.asarray(values, dtype=object)

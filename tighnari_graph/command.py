@@ -1,0 +1,265 @@
+"""The main job: survey files → graph, features, a graph-only submission and a report."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+from scipy import sparse
+
+from tighnari_graph.files import written_whole
+from tighnari_graph.folder import DataFolder
+from tighnari_graph.gfv import graph_feature_vectors
+from tighnari_graph.graph import SurveyGraph
+from tighnari_graph.ladder import Ladder, climb
+from tighnari_graph.metrics import samples_f1
+from tighnari_graph.neighbors import count_edges
+from tighnari_graph.plots import plot_degrees, plot_ladder, plot_survey_map, plot_threshold_top_k
+from tighnari_graph.readers import (
+    read_frame,
+    read_glc24_pa,
+    read_glc24_po,
+    read_glc24_test,
+    species_vocabulary,
+)
+from tighnari_graph.report import Report, key_values
+from tighnari_graph.shares import FrequencyPrior, NeighborShares
+from tighnari_graph.sparse import scipy_csr
+from tighnari_graph.spec import DEFAULT_MATCH, match_groups
+from tighnari_graph.species_lists import species_lists
+from tighnari_graph.splits import block_folds, block_ids, fold_report, random_folds
+from tighnari_graph.submission import check_submission, write_submission
+from tighnari_graph.surveys import SurveyTable
+from tighnari_graph.virtual import virtual_europe
+
+_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line sets; see `python -m tighnari_graph --help`."""
+
+    data: Path | None = None
+    out: Path = Path("out/graph")
+    limit: int | None = None
+    folds: int = 5
+    radius_km: float = 10.0
+    seed: int = 0
+
+
+def run(options: Options) -> dict[str, object]:
+    """Do the whole job and return its summary, which is also written as ``summary.json``.
+
+    Raises:
+        FileNotFoundError: if the folder or its PA or test metadata are missing.
+        SurveyDataError: on a table that breaks a rule.
+    """
+    begin = time.perf_counter()
+    out = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    data = options.data
+    if data is None:
+        data = out / "virtual_europe"
+        _say(f"no --data given: writing a virtual Europe (synthetic surveys) to {data}")
+        virtual_europe(seed=options.seed).write(data)
+    found = DataFolder.find(data)
+    _say(f"layout {found.layout}: {', '.join(p.name for p in (found.pa, found.test) if p)}")
+
+    train, test, po = _read(found)
+    if options.limit is not None and options.limit < len(train):
+        train = _some_blocks(train, options.limit, options.seed)
+        _say(f"--limit: {len(train):,} surveys of whole blocks, the others are left out")
+    _estimate(train, options.radius_km)
+
+    graph_options = {"radius_km": options.radius_km}
+    ladder = climb(train, block_folds(train, options.folds, seed=options.seed), po, **graph_options)
+    random = climb(
+        train, random_folds(train, options.folds, options.seed), po, "random folds", **graph_options
+    )
+    _say(
+        f"block-fold samples-F1 {ladder.score:.4f} with K = {ladder.rule.k}, "
+        f"θ = {ladder.rule.threshold:.2f}, λ = {ladder.strength:g} km "
+        f"(random folds would claim {random.score:.4f})"
+    )
+
+    graph = SurveyGraph.from_surveys(train, **graph_options)
+    hetero = graph.attach(test, po)
+    graph.save(out / "graph.safetensors")
+    for target in ("survey", "test"):
+        with written_whole(out / f"gfv_{target}.npz") as part, part.open("wb") as file:
+            sparse.save_npz(file, scipy_csr(graph_feature_vectors(hetero, target=target)))
+    lists = scipy_csr(species_lists(hetero)) if po is not None else None
+    shares = NeighborShares.of_test(hetero, FrequencyPrior.fit(train, test))
+    sets = [
+        ladder.rule.predict(
+            shares.rows(part, ladder.strength), add=None if lists is None else lists[part]
+        )
+        for part in (slice(start, start + _ROWS) for start in range(0, len(test), _ROWS))
+    ]
+    predicted = sparse.csr_matrix(sparse.vstack(sets, format="csr"))
+    submission = write_submission(
+        out / "submission.csv", test.survey_id, predicted, train.species_ids
+    )
+    check_submission(submission, test.survey_id, train.species_ids)
+
+    summary = _summary(graph, hetero, ladder, random, predicted, lists, found, test)
+    summary["seconds"] = round(time.perf_counter() - begin, 1)
+    with written_whole(out / "summary.json") as part:
+        part.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    _report(out / "report.html", graph, test, train, ladder, random, summary, options)
+    _say("")
+    for key, value in summary.items():
+        _say(f"{key:<38} {value:,}" if isinstance(value, int) else f"{key:<38} {value}")
+    _say(
+        f"{'files':<38} {', '.join(sorted(p.name for p in out.iterdir() if p.is_file()))} in {out}"
+    )
+    return summary
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _read(found: DataFolder) -> tuple[SurveyTable, SurveyTable, SurveyTable | None]:
+    sources = [found.pa] if found.po is None else [found.pa, found.po]
+    vocabulary = species_vocabulary(*sources)
+    train, test = read_glc24_pa(found.pa, vocabulary), read_glc24_test(found.test)
+    po = None if found.po is None else read_glc24_po(found.po, vocabulary)
+    seen = len(np.unique(train.labels.indices))
+    _say(f"training: {len(train):,} surveys, {train.labels.nnz:,} labels, {seen:,} species")
+    _say(f"to predict: {len(test):,} surveys")
+    if po is None:
+        _say("presence-only: no file, so no correction with PO lists")
+    else:
+        _say(
+            f"presence-only: {len(po):,} surveys, {po.labels.nnz:,} labels; "
+            f"{len(vocabulary):,} species with PA"
+        )
+    for name, table in (("training", train), ("to predict", test), ("presence-only", po)):
+        for note, count in (table.notes if table is not None else {}).items():
+            if count and note != "rows":
+                _say(f"  {name}: {count:,} {note}")
+    return train, test, po
+
+
+def _some_blocks(train: SurveyTable, limit: int, seed: int) -> SurveyTable:
+    """About the first look: whole blocks, so that neighbours stay together, N surveys in all."""
+    blocks = block_ids(train.lat, train.lon)
+    rank = np.random.default_rng(seed).permutation(int(blocks.max()) + 1)[blocks]
+    return train.subset(np.sort(np.argsort(rank, kind="stable")[:limit]))
+
+
+def _estimate(train: SurveyTable, radius_km: float) -> None:
+    columns = [pd.factorize(train.column(name))[0] for name in DEFAULT_MATCH]
+    edges = count_edges(train.lat, train.lon, match_groups(columns, len(train)), radius_km)
+    dense = min(_ROWS, len(train)) * len(train.species_ids) * 4 * 6  # probabilities of one part
+    need = 60 * edges + 3 * 8 * 150 * len(train) + dense
+    free = psutil.virtual_memory().available
+    _say(
+        f"graph: {edges:,} directed edges; about {need / 1e9:.1f} GB of memory, {free / 1e9:.1f} free"
+    )
+    if need > free:
+        raise MemoryError(
+            f"this needs about {need / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
+            "take a smaller --radius-km, or --limit N surveys"
+        )
+
+
+def _summary(
+    graph: SurveyGraph,
+    hetero: object,
+    ladder: Ladder,
+    random: Ladder,
+    predicted: sparse.csr_matrix,
+    lists: sparse.csr_matrix | None,
+    found: DataFolder,
+    test: SurveyTable,
+) -> dict[str, object]:
+    shown = graph.summary()
+    summary: dict[str, object] = {"surveys": shown.surveys, "species": shown.species_seen}
+    for source, _, target in hetero.edge_types:  # type: ignore[attr-defined]
+        name = f"edges {source} → {target}"
+        summary[name] = hetero[source, "near", target].num_edges  # type: ignore[index]
+    edges = hetero["survey", "near", "test"].edge_index  # type: ignore[index]
+    summary |= {
+        "isolates": shown.isolates,
+        "test surveys without a neighbour": len(test) - len(edges[1].unique()),
+        "components": shown.components,
+        "K": ladder.rule.k,
+        "θ": round(ladder.rule.threshold, 2),
+        "λ (km)": ladder.strength,
+        "block-fold samples-F1": round(ladder.score, 4),
+        "random folds would claim": round(random.score, 4),
+        "species added by PO lists": 0 if lists is None else int(lists.nnz),
+        "predictions": len(test),
+        "species per prediction": round(predicted.nnz / max(len(test), 1), 1),
+    }
+    if found.truth is not None:
+        frame, _ = read_frame(found.truth)
+        rows = frame.assign(lat=0.0, lon=0.0, year=0)
+        truth = SurveyTable.from_long(rows, graph.species_ids, source=found.truth.name)
+        order = pd.Index(truth.survey_id).get_indexer(pd.Index(test.survey_id))
+        summary["samples-F1 on the true test labels"] = round(
+            samples_f1(predicted, truth.labels[order]), 4
+        )
+    return summary
+
+
+def _report(
+    path: Path,
+    graph: SurveyGraph,
+    test: SurveyTable,
+    train: SurveyTable,
+    ladder: Ladder,
+    random: Ladder,
+    summary: dict[str, object],
+    options: Options,
+) -> None:
+    report = Report(
+        "Survey graph and graph-only prediction",
+        f"{options.data or 'virtual Europe (synthetic surveys)'}, radius {options.radius_km:g} km, "
+        f"{options.folds} folds of 10 km blocks, seed {options.seed}",
+    )
+    report.add("Result", table=key_values(list(summary.items())))
+    report.add("The graph", table=graph.summary().to_frame())
+    position = np.stack([test.lat, test.lon], axis=1)
+    report.add(
+        "Where the surveys are",
+        "Colour is the number of neighbours of the same year and region within the radius; "
+        "an isolate has none.",
+        figure=plot_survey_map(graph, position),
+    )
+    report.add(
+        "Degrees",
+        "Features are divided by √degree, which is spread more evenly than the degree itself.",
+        figure=plot_degrees(graph)[0],
+    )
+    blocks = block_folds(train, options.folds, seed=options.seed)
+    report.add(
+        "The block shift",
+        "Held-out blocks have fewer training neighbours than training surveys have among "
+        "themselves, as the competition's test surveys do.",
+        table=fold_report(graph, blocks).round(3),
+        index=True,
+    )
+    table = ladder.table.assign(**{"random folds": random.table["samples-F1"]})
+    report.add(
+        "The ladder",
+        "Samples-F1 on held-out 10 km blocks, with K, θ and λ chosen on the other folds; beside "
+        "it the best that the same folds could give, and what random folds would have claimed.",
+        table=table.round(4),
+        figure=plot_ladder(table["samples-F1"].to_dict(), table["random folds"].to_dict()),
+        index=True,
+    )
+    report.add(
+        "K and θ",
+        "Samples-F1 of every pair on the block folds; θ = 0 is plain Top-K.",
+        figure=plot_threshold_top_k(ladder.rule),
+    )
+    report.add(
+        "Years and regions", table=graph.summary().groups.reset_index(), text="Training surveys."
+    )
+    report.write(path)

@@ -1,0 +1,224 @@
+"""`SurveyGraph`: labelled surveys and the edges between them, as PyG `Data`."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import Data, HeteroData
+from torch_geometric.data.storage import GlobalStorage
+from torch_geometric.utils import scatter
+
+from tighnari_graph.attach import attach
+from tighnari_graph.check import broken_rules
+from tighnari_graph.errors import SurveyDataError
+from tighnari_graph.geodesy import EARTH_RADIUS_KM
+from tighnari_graph.neighbors import radius_edges
+from tighnari_graph.sparse import torch_csr
+from tighnari_graph.spec import (
+    DEFAULT_MATCH,
+    EDGE_ATTRIBUTES,
+    NODE_ATTRIBUTES,
+    GraphSpec,
+    edge_attributes,
+    match_groups,
+    survey_nodes,
+)
+from tighnari_graph.storage import read_graph, write_graph
+from tighnari_graph.summary import GraphSummary, summarize
+from tighnari_graph.surveys import SurveyTable
+
+
+class _SurveyStorage(GlobalStorage):
+    """PyG guesses by length whether an attribute is a node's or an edge's; ours are known."""
+
+    def is_node_attr(self, key: str) -> bool:
+        if key in NODE_ATTRIBUTES or key.endswith("_code"):
+            return True
+        return key not in EDGE_ATTRIBUTES and bool(super().is_node_attr(key))
+
+    def is_edge_attr(self, key: str) -> bool:
+        if key in EDGE_ATTRIBUTES:
+            return True
+        return not self.is_node_attr(key) and bool(super().is_edge_attr(key))
+
+
+class SurveyGraph(Data):
+    r"""Surveys of plants as nodes; an edge where two are near, of the same year and region.
+
+    Edge weight is :math:`w_{ij} = r - d_{ij}` with the radius *r* and the great-circle distance
+    *d* (eq. 2). Build one with `from_surveys`; the constructor is PyG's and checks nothing.
+
+    Shapes:
+        - **edge_index:** :math:`(2, E)` int64, row 0 source, row 1 target; both directions, no
+          self-loops, sorted by (target, source)
+        - **edge_distance_km, edge_weight:** :math:`(E,)` float32
+        - **pos:** :math:`(N, 2)` float64, latitude and longitude
+        - **year, region_code, survey_id:** :math:`(N,)` int64; a missing region is −1
+        - **y:** :math:`(N, S)` sparse CSR float32 of 0/1
+
+    Units: kilometres; degrees for ``pos``.
+
+    Source: Liu et al. 2024, section 3.2, algorithm 1.
+
+    Example:
+        Two surveys 5.6 km apart, and a third in another year.
+
+        >>> import pandas as pd
+        >>> rows = pd.DataFrame({"surveyId": [1, 2, 3], "lat": [45.0, 45.05, 45.0], "lon": 7.0,
+        ...     "year": [2020, 2020, 2021], "region": "ALPINE", "speciesId": [5, 9, 5]})
+        >>> graph = SurveyGraph.from_surveys(SurveyTable.from_long(rows))
+        >>> graph.edge_index.tolist(), graph.edge_weight
+        ([[1, 0], [0, 1]], tensor([4.4402, 4.4402]))
+        >>> graph.isolates().tolist()
+        [False, False, True]
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__()
+        self.__dict__["_store"] = _SurveyStorage(_parent=self)
+        for key, value in kwargs.items():
+            setattr(self, key, value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.clone()  # torch cannot deep-copy sparse CSR tensors
+
+    @classmethod
+    def from_surveys(
+        cls,
+        table: SurveyTable,
+        radius_km: float = 10.0,
+        earth_radius_km: float = EARTH_RADIUS_KM,
+        match: tuple[str, ...] = DEFAULT_MATCH,
+        backend: str = "kdtree",
+    ) -> Self:
+        """Find all pairs within the radius and make the graph.
+
+        Args:
+            table: the surveys; without labels, ``y`` has no entries.
+            radius_km: longest edge, closed (a pair at the radius has an edge of weight 0).
+            earth_radius_km: 6371.0088 by default; the paper's eq. 2 prints 6731.
+            match: columns that both ends share: year, region or any in ``table.meta``. ``()`` is
+                distance alone. A missing value matches nothing; a table without a region column
+                is not divided by region.
+            backend: "kdtree" or "balltree"; they give the same edges.
+
+        Raises:
+            TypeError: if ``table`` is no `SurveyTable`.
+            SurveyDataError: if a column in ``match`` does not exist.
+            ValueError: on a radius that is not positive, or an unknown back end.
+
+        Source: Liu et al. 2024, section 3.2, eq. 2, algorithm 1 (CreateEdges).
+        """
+        if not isinstance(table, SurveyTable):
+            raise TypeError(f"from_surveys takes a SurveyTable, got {type(table).__name__}")
+        match = (match,) if isinstance(match, str) else tuple(match)
+        spec = GraphSpec(
+            float(radius_km), float(earth_radius_km), match,
+            species_ids=table.species_ids, species_names=table.species_names,
+        )  # fmt: skip
+        nodes, spec = survey_nodes(table, spec)
+        group = match_groups([nodes[key].numpy() for key in spec.match_attributes], len(table))
+        edge_index, distance = radius_edges(
+            table.lat, table.lon, group, radius_km, earth_radius_km, backend
+        )
+        labels = table.labels
+        if labels is None:
+            y = torch_csr(np.zeros((len(table), len(table.species_ids)), dtype=np.float32))
+        else:
+            y = torch_csr(labels)
+        return cls(
+            **nodes, y=y, **edge_attributes(edge_index, distance, float(radius_km)), spec=spec
+        )
+
+    @property
+    def radius_km(self) -> float:
+        """The longest edge."""
+        return self._spec.radius_km
+
+    @property
+    def match(self) -> tuple[str, ...]:
+        """The columns that both ends of an edge share."""
+        return self._spec.match
+
+    @property
+    def species_ids(self) -> np.ndarray:
+        """:math:`(S,)` int64, column of ``y`` → speciesId."""
+        return self._spec.species_ids
+
+    @property
+    def species_names(self) -> np.ndarray | None:
+        """:math:`(S,)` text, column of ``y`` → name, if the table had names."""
+        return self._spec.species_names
+
+    @property
+    def region_names(self) -> tuple[str, ...]:
+        """Region of each ``region_code``."""
+        return self._spec.region_names
+
+    @property
+    def _spec(self) -> GraphSpec:
+        return self.spec[0] if isinstance(self.spec, list) else self.spec  # a list in a batch
+
+    def degree(self, weighted: bool = False) -> Tensor:
+        r"""Number of neighbours of each survey, or the sum of its edge weights.
+
+        Shapes:
+            - **output:** :math:`(N,)` int64, or float32 kilometres if weighted
+        """
+        value = self.edge_weight if weighted else torch.ones_like(self.edge_index[1])
+        return scatter(value, self.edge_index[1], dim_size=self.num_nodes, reduce="sum")
+
+    def isolates(self) -> Tensor:
+        r"""Surveys without a neighbour, :math:`(N,)` bool."""
+        return self.degree() == 0
+
+    def summary(self) -> GraphSummary:
+        """Counts, degrees, isolates, components, and a row per year and region."""
+        return summarize(self)
+
+    def validate(self, raise_on_error: bool = True) -> bool:
+        """Check every rule of a survey graph: shapes, order, symmetry, weights, distances, labels.
+
+        Raises:
+            SurveyDataError: naming each broken rule and how many nodes or edges break it, unless
+                ``raise_on_error`` is False, which returns False instead.
+        """
+        problems = broken_rules(self)
+        if problems and raise_on_error:
+            raise SurveyDataError("survey graph: " + "; ".join(problems))
+        return not problems
+
+    def attach(
+        self, test: SurveyTable | None = None, presence_only: SurveyTable | None = None
+    ) -> HeteroData:
+        """Surveys to predict, and presence-only surveys near them, beside the graph.
+
+        See `tighnari_graph.attach.attach`. The graph itself stays as it is.
+        """
+        return attach(self, test, presence_only)
+
+    def save(self, path: str | Path) -> None:
+        """Write the graph as one safetensors file, whole or not at all.
+
+        Raises:
+            SurveyDataError: on an attribute that cannot be stored; nothing is left out.
+        """
+        write_graph(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a graph that `save` wrote; nothing in the file is ever executed.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            SurveyDataError: if it is no saved graph, or breaks a rule of `validate`.
+        """
+        graph = cls(**read_graph(path))
+        problems = broken_rules(graph)
+        if problems:
+            raise SurveyDataError(
+                f"{path}: breaks the rules of a survey graph: {'; '.join(problems)}"
+            )
+        return graph

@@ -1,0 +1,90 @@
+"""Species that stand on the lists of nearly all nearest surveys: algorithm 2."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from tighnari_graph.sparse import csr_product, torch_csr
+
+SOURCES = ("po", "survey", "both")
+
+
+def species_lists(
+    hetero: HeteroData,
+    num_neighbors: int = 5,
+    min_count: int = 4,
+    num_po: int = 10,
+    min_po_count: int = 8,
+    source: str = "po",
+) -> Float[Tensor, "n_test s"]:
+    r"""For every test node, the species found again and again at its nearest surveys.
+
+    Among the ``num_neighbors`` nearest surveys a species must occur **more than** ``min_count``
+    times, among the ``num_po`` nearest PO surveys more than ``min_po_count`` times. Equal
+    distances are ordered by survey id, so the result does not depend on the order of rows.
+
+    Args:
+        hetero: what `SurveyGraph.attach` returned.
+        num_neighbors: N of algorithm 2.
+        min_count: L of algorithm 2, to be exceeded.
+        num_po: A of algorithm 2.
+        min_po_count: M of algorithm 2, to be exceeded.
+        source: "po" (steadier, section 3.7), "survey", or "both" merged (algorithm 2).
+
+    Shapes:
+        - **output:** :math:`(N_{test}, S)` sparse CSR float32 of 0/1
+
+    Raises:
+        ValueError: on an unknown source, or one that is not attached.
+
+    Source: Liu et al. 2024, section 3.2, algorithm 2; section 3.7 (PO alone).
+
+    Example:
+        Two PO surveys near one test node agree on species 9.
+
+        >>> import pandas as pd
+        >>> from tighnari_graph import SurveyGraph, SurveyTable
+        >>> rows = pd.DataFrame({"surveyId": [1, 2, 2], "lat": 45.0, "lon": 7.0, "year": 2020,
+        ...     "region": "ALPINE", "speciesId": [9, 5, 9]})
+        >>> surveys = SurveyTable.from_long(rows)
+        >>> po = SurveyTable.from_long(rows.drop(columns="region"))
+        >>> test = SurveyTable.from_long(rows[:1].assign(surveyId=3).drop(columns="speciesId"))
+        >>> hetero = SurveyGraph.from_surveys(surveys).attach(test, po)
+        >>> species_lists(hetero, num_po=2, min_po_count=1).to_dense()
+        tensor([[0., 1.]])
+    """
+    if source not in SOURCES:
+        raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
+    rules = {"survey": (num_neighbors, min_count), "po": (num_po, min_po_count)}
+    lists = None
+    for node_type, (num, exceed) in rules.items():
+        if source not in (node_type, "both"):
+            continue
+        if (node_type, "near", "test") not in hetero.edge_types:
+            raise ValueError(f"no {node_type} → test edges; graph.attach(...) adds them")
+        counted = csr_product(_nearest(hetero, node_type, num), hetero[node_type].y)
+        counted.data = (counted.data > exceed).astype(counted.dtype)
+        counted.eliminate_zeros()
+        lists = counted if lists is None else lists.maximum(counted)
+    return torch_csr(lists)
+
+
+def _nearest(hetero: HeteroData, node_type: str, num: int) -> Tensor:
+    """Which sources are among the nearest ``num`` of each test node, [N_test, N_src] of 0/1."""
+    store = hetero[node_type, "near", "test"]
+    source, target = store.edge_index
+    survey_id = hetero[node_type].survey_id[source]
+    order = survey_id.argsort(stable=True)
+    order = order[store.edge_distance_km[order].argsort(stable=True)]
+    order = order[target[order].argsort(stable=True)]
+    target, source = target[order], source[order]
+    num_test = len(hetero["test"].survey_id)
+    first = torch.searchsorted(target, torch.arange(num_test + 1, device=target.device))
+    rank = torch.arange(len(target), device=target.device) - first[target]
+    chosen = rank < num
+    taken = torch.clamp(first[1:] - first[:-1], max=num)
+    crow = torch.cat([taken.new_zeros(1), taken.cumsum(0)])
+    size = (num_test, len(hetero[node_type].survey_id))
+    ones = torch.ones(int(crow[-1]), device=target.device)
+    return torch.sparse_csr_tensor(crow, source[chosen], ones, size=size)

@@ -1,0 +1,118 @@
+"""What there is to know of a survey graph at a glance."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+if TYPE_CHECKING:
+    from tighnari_graph.graph import SurveyGraph
+
+QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GraphSummary:
+    """Counts of a survey graph; prints as text, shows as a table in a notebook.
+
+    Attributes:
+        surveys, species, labels: nodes, columns of ``y``, and entries of it.
+        species_seen: species with at least one label.
+        edges: directed edges.
+        radius_km: longest edge allowed.
+        match: columns that both ends share.
+        degree_quantiles: number of neighbours at 0, 25, 50, 75, 95 and 100 % of the surveys.
+        mean_degree: edges per survey.
+        isolates: surveys without a neighbour.
+        components: connected components, isolates included.
+        largest_component: surveys in the largest one.
+        missing_regions: surveys without a region, which match nothing if region is in ``match``.
+        groups: a row per year and region: surveys, edges, isolates, mean degree.
+    """
+
+    surveys: int
+    species: int
+    species_seen: int
+    labels: int
+    edges: int
+    radius_km: float
+    match: tuple[str, ...]
+    degree_quantiles: pd.Series
+    mean_degree: float
+    isolates: int
+    components: int
+    largest_component: int
+    missing_regions: int
+    groups: pd.DataFrame
+
+    def to_frame(self) -> pd.DataFrame:
+        """The summary as a table of two columns, figure and value, both text."""
+        share = self.isolates / max(self.surveys, 1)
+        quantiles = ", ".join(f"{100 * q:g} % {v:g}" for q, v in self.degree_quantiles.items())
+        rows = {
+            "surveys": f"{self.surveys:,}",
+            "species": f"{self.species:,} ({self.species_seen:,} with a label)",
+            "labels": f"{self.labels:,} ({self.labels / max(self.surveys, 1):.1f} a survey)",
+            "edges": f"{self.edges:,} directed, up to {self.radius_km:g} km, "
+            f"same {' and '.join(self.match) or 'anything'}",
+            "degree": f"mean {self.mean_degree:.1f}; {quantiles}",
+            "isolates": f"{self.isolates:,} ({100 * share:.1f} %)",
+            "components": f"{self.components:,}, largest {self.largest_component:,} surveys",
+            "missing regions": f"{self.missing_regions:,}",
+        }
+        return pd.DataFrame({"figure": list(rows), "value": list(rows.values())})
+
+    def __repr__(self) -> str:
+        lines = [f"{r.figure:<16} {r.value}" for r in self.to_frame().itertuples()]
+        return "\n".join(["SurveyGraph", *lines, "", self.groups.to_string()])
+
+    def _repr_html_(self) -> str:
+        top = self.to_frame().to_html(index=False, header=False, border=0)
+        return f"<h4>SurveyGraph</h4>{top}{self.groups.to_html(border=0)}"
+
+
+def summarize(graph: "SurveyGraph") -> GraphSummary:
+    """Count; see `GraphSummary`."""
+    degree = graph.degree().numpy(force=True)
+    source, target = graph.edge_index.numpy(force=True)
+    num = graph.num_nodes
+    ones = np.ones(len(source), dtype=np.int8)
+    near = sparse.csr_array((ones, (target, source)), shape=(num, num))
+    components, member = (
+        connected_components(near, directed=False) if num else (0, np.zeros(0, int))
+    )
+    region = graph.region_code.numpy(force=True)
+    names = np.array(
+        [*graph.region_names, "(missing)"] if graph.region_names else ["(all)"], dtype=object
+    )
+    frame = pd.DataFrame(
+        {
+            "year": graph.year.numpy(force=True),
+            "region": names[region],
+            "surveys": 1,
+            "edges": degree,
+            "isolates": (degree == 0).astype(int),
+        }
+    )
+    groups = frame.groupby(["year", "region"]).sum()
+    groups["mean degree"] = (groups["edges"] / groups["surveys"]).round(1)
+    quantiles = np.quantile(degree, QUANTILES) if num else np.zeros(len(QUANTILES))
+    return GraphSummary(
+        surveys=num,
+        species=graph.y.size(1),
+        species_seen=len(graph.y.col_indices().unique()),
+        labels=len(graph.y.col_indices()),
+        edges=len(source),
+        radius_km=graph.radius_km,
+        match=graph.match,
+        degree_quantiles=pd.Series(quantiles, index=pd.Index(QUANTILES, name="quantile")),
+        mean_degree=len(source) / max(num, 1),
+        isolates=int((degree == 0).sum()),
+        components=int(components),
+        largest_component=int(np.bincount(member).max()) if num else 0,
+        missing_regions=int((region < 0).sum()),
+        groups=groups,
+    )

@@ -1,0 +1,304 @@
+"""`SurveyTable`: rows of survey × species in, one checked row per survey out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from tighnari_graph.columns import is_text, numbers, text_codes, whole_numbers
+from tighnari_graph.errors import SurveyDataError, refuse
+
+REQUIRED = ("surveyId", "lat", "lon", "year")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SurveyTable:
+    r"""Surveys of plants, one entry per survey, in the order in which the rows first named them.
+
+    Attributes:
+        survey_id: :math:`(N,)` int64, unique.
+        lat: :math:`(N,)` float64, degrees north.
+        lon: :math:`(N,)` float64, degrees east.
+        year: :math:`(N,)` int64.
+        region: :math:`(N,)` text, None where it is missing; None as a whole if the table has no
+            such column.
+        labels: :math:`(N, S)` scipy CSR of 0/1 float32; None for a table without species.
+        species_ids: :math:`(S,)` int64, column → speciesId.
+        species_names: :math:`(S,)` text if the species came as names, else None.
+        meta: every other column, one row per survey (the survey's first row).
+        notes: what was merged, missing or infinite, as counts; nothing happens unsaid.
+
+    Source: Liu et al. 2024, section 3.1 ("we group the metadata by Survey ID").
+
+    Example:
+        >>> rows = pd.DataFrame({"surveyId": [7, 3, 7], "lat": [43.1, 44.0, 43.1],
+        ...     "lon": [3.2, 3.0, 3.2], "year": [2020, 2021, 2020],
+        ...     "region": ["ALPINE"] * 3, "speciesId": [5.0, 5.0, 9.0]})
+        >>> table = SurveyTable.from_long(rows)
+        >>> table
+        SurveyTable(surveys=2, species=2, labels=3, years=2020–2021, regions=1)
+        >>> table.survey_id, table.labels.toarray()
+        (array([7, 3]), array([[1., 1.],
+               [1., 0.]], dtype=float32))
+    """
+
+    survey_id: np.ndarray
+    lat: np.ndarray
+    lon: np.ndarray
+    year: np.ndarray
+    region: np.ndarray | None
+    labels: sparse.csr_matrix | None
+    species_ids: np.ndarray
+    species_names: np.ndarray | None = None
+    meta: pd.DataFrame = field(default_factory=pd.DataFrame)
+    notes: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.survey_id)
+
+    def __repr__(self) -> str:
+        parts = [f"surveys={len(self)}"]
+        if self.labels is not None:
+            parts += [f"species={len(self.species_ids)}", f"labels={self.labels.nnz}"]
+        if len(self):
+            parts.append(f"years={self.year.min()}–{self.year.max()}")
+        if self.region is not None:
+            parts.append(f"regions={pd.Series(self.region).nunique()}")
+        return f"SurveyTable({', '.join(parts)})"
+
+    def column(self, name: str) -> pd.Series:
+        """The values of one column, one per survey: year, region or any column of ``meta``.
+
+        Raises:
+            SurveyDataError: if the table has no such column.
+        """
+        if name == "year":
+            return pd.Series(self.year, name=name)
+        if name == "region" and self.region is not None:
+            return pd.Series(self.region, name=name, dtype=object)
+        if name in self.meta:
+            return self.meta[name].reset_index(drop=True)
+        present = ["year"] + (["region"] if self.region is not None else []) + list(self.meta)
+        raise SurveyDataError(f"survey table: no column {name!r}; it has {', '.join(present)}")
+
+    def subset(self, rows: np.ndarray) -> "SurveyTable":
+        """The surveys at ``rows`` (a bool mask or positions), with the same vocabulary.
+
+        Example:
+            >>> rows = pd.DataFrame({"surveyId": [1, 2], "lat": 0., "lon": [0., 1.], "year": 2020})
+            >>> SurveyTable.from_long(rows).subset(np.array([False, True])).survey_id
+            array([2])
+        """
+        return replace(
+            self,
+            survey_id=self.survey_id[rows],
+            lat=self.lat[rows],
+            lon=self.lon[rows],
+            year=self.year[rows],
+            region=None if self.region is None else self.region[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            meta=self.meta.loc[rows].reset_index(drop=True)
+            if np.asarray(rows).dtype == bool
+            else self.meta.iloc[rows].reset_index(drop=True),
+            notes={},
+        )
+
+    @classmethod
+    def from_long(
+        cls,
+        frame: pd.DataFrame,
+        species_ids: Sequence[int] | np.ndarray | None = None,
+        columns: Mapping[str, str] | None = None,
+        *,
+        source: str = "survey table",
+    ) -> "SurveyTable":
+        """Group a long table, one row per survey × species, into one entry per survey.
+
+        Rows of a survey may stand anywhere; a (survey, species) pair counts once; a row without a
+        species is a survey where nothing was found. Infinite numbers in other columns become
+        missing and are counted in ``notes``.
+
+        Args:
+            frame: columns surveyId, lat, lon, year, optionally region and speciesId (whole numbers
+                or text names), and any others, which go to ``meta``.
+            species_ids: the vocabulary, to be shared between tables; by default the species found,
+                in ascending order. For text names, a sequence of names.
+            columns: new names, such as ``{"decimalLatitude": "lat"}``.
+            source: what errors call the table.
+
+        Units: degrees for lat and lon.
+
+        Raises:
+            SurveyDataError: on missing columns, positions out of range, ids that are not whole
+                numbers, a survey with two positions, years or regions.
+            ValueError: on species outside ``species_ids``.
+        """
+        if not isinstance(frame, pd.DataFrame):
+            raise TypeError(f"{source}: expected a DataFrame, got {type(frame).__name__}")
+        frame = _rename(frame, columns or {}, source)
+        missing = [name for name in REQUIRED if name not in frame]
+        if missing:
+            raise SurveyDataError(
+                f"{source}: no column {', '.join(missing)} among "
+                f"{', '.join(map(str, frame.columns)) or 'no columns at all'}"
+                " (rename with columns={'yours': 'ours'})"
+            )
+        row_id, absent = whole_numbers(frame["surveyId"], source, None)
+        refuse(source, absent, None, "no surveyId")
+        lat = _degrees(frame["lat"], 90.0, "latitude", source, row_id)
+        lon = _degrees(frame["lon"], 180.0, "longitude", source, row_id)
+        year, absent = whole_numbers(frame["year"], source, row_id)
+        refuse(source, absent, row_id, "no year")
+
+        # Survey of each row, numbered as first seen, and the first row of each survey.
+        survey, survey_id = pd.factorize(row_id)
+        first = np.empty(len(survey_id), dtype=np.int64)
+        first[survey[::-1]] = np.arange(len(survey))[::-1]
+        home = first[survey]
+        refuse(source, (lat != lat[home]) | (lon != lon[home]), row_id, "a second position")
+        refuse(source, year != year[home], row_id, "a second year")
+        region = None
+        if "region" in frame:
+            codes, names = text_codes(frame["region"])
+            refuse(source, codes != codes[home], row_id, "a second region")
+            region = np.append(names, None)[codes[first]]
+
+        notes = {"rows": len(frame)}
+        labels, vocabulary, species_names = None, np.zeros(0, dtype=np.int64), None
+        if species_ids is not None:
+            vocabulary, species_names = _vocabulary(species_ids, source)
+        if "speciesId" in frame:
+            column, vocabulary, species_names = _species_columns(
+                frame["speciesId"], vocabulary if species_ids is not None else None,
+                species_names, source, row_id,
+            )  # fmt: skip
+            labels = _labels(survey, column, (len(survey_id), len(vocabulary)))
+            notes["rows without a species"] = int((column < 0).sum())
+            notes["repeated rows"] = int((column >= 0).sum()) - labels.nnz
+            notes["surveys without species"] = int((np.diff(labels.indptr) == 0).sum())
+        else:
+            notes["repeated rows"] = len(frame) - len(survey_id)
+        if region is not None:
+            notes["surveys without region"] = int(pd.isna(region).sum())
+        others = [c for c in frame.columns if c not in (*REQUIRED, "region", "speciesId")]
+        meta = _meta(frame[others], first, home, notes)
+        return cls(
+            survey_id.astype(np.int64), lat[first], lon[first], year[first], region,
+            labels, vocabulary, species_names, meta, notes,
+        )  # fmt: skip
+
+
+def _rename(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -> pd.DataFrame:
+    unknown = [name for name in columns if name not in frame]
+    if unknown:
+        raise SurveyDataError(
+            f"{source}: columns= renames {', '.join(unknown)}, not among "
+            f"{', '.join(map(str, frame.columns))}"
+        )
+    frame = frame.rename(columns=dict(columns))
+    twice = frame.columns[frame.columns.duplicated()].unique().tolist()
+    if twice:
+        raise SurveyDataError(f"{source}: column names occur twice: {', '.join(map(str, twice))}")
+    return frame
+
+
+def _degrees(
+    column: pd.Series, limit: float, what: str, source: str, row_id: np.ndarray
+) -> np.ndarray:
+    values = numbers(column, source, row_id)
+    refuse(source, np.isnan(values), row_id, f"no {what}")
+    outside = f"{what} outside [{-limit:.0f}, {limit:.0f}]"
+    refuse(source, np.abs(values) > limit, row_id, outside)
+    return values
+
+
+def _vocabulary(
+    species_ids: Sequence[int] | np.ndarray, source: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    given = pd.Series(np.asarray(species_ids))
+    repeated = given[given.duplicated()]
+    if len(repeated):
+        raise ValueError(
+            f"{source}: species_ids repeats {len(repeated)} species, first {repeated.iloc[0]!r}"
+        )
+    if len(given) and is_text(given):
+        return np.arange(len(given)), given.to_numpy(dtype=object)
+    ids, missing = whole_numbers(given, f"{source}: species_ids", None, minimum=0)
+    refuse(f"{source}: species_ids", missing, None, "no id")
+    return ids, None
+
+
+def _species_columns(
+    species: pd.Series,
+    vocabulary: np.ndarray | None,
+    names: np.ndarray | None,
+    source: str,
+    row_id: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Label column of each row (−1 for none), the vocabulary, and its names if species are text."""
+    if is_text(species):
+        numeric = pd.to_numeric(species.astype("string"), errors="coerce").notna().to_numpy()
+        refuse(source, numeric, row_id, "a speciesId that is a number stored as text")
+        codes, found = text_codes(species)
+        if vocabulary is not None and names is None and len(vocabulary):
+            raise ValueError(
+                f"{source}: speciesId is text ({found[0]!r}, …), species_ids are numbers"
+            )
+        if names is None:
+            return codes, np.arange(len(found)), found
+        position = pd.Index(names).get_indexer(pd.Index(found, dtype=object))
+        _refuse_unknown(found[position < 0], codes, position, source, row_id)
+        return np.append(position, -1)[codes], np.arange(len(names)), names
+    if names is not None and species.notna().any():
+        raise ValueError(f"{source}: speciesId is numbers, species_ids are names ({names[0]!r}, …)")
+    ids, missing = whole_numbers(species, source, row_id, minimum=0)
+    codes, found = pd.factorize(ids)
+    if vocabulary is None:
+        vocabulary = np.unique(ids[~missing])
+    position = pd.Index(vocabulary).get_indexer(pd.Index(found))
+    used = np.bincount(codes[~missing], minlength=len(found)) > 0
+    position_checked = np.where(used, position, 0)
+    _refuse_unknown(found[position_checked < 0], codes, position_checked, source, row_id)
+    return np.where(missing, -1, position[codes]), vocabulary, names
+
+
+def _refuse_unknown(
+    unknown: np.ndarray, codes: np.ndarray, position: np.ndarray, source: str, row_id: np.ndarray
+) -> None:
+    if len(unknown):
+        some = ", ".join(map(str, sorted(unknown)[:5])) + (", …" if len(unknown) > 5 else "")
+        bad = (codes >= 0) & (np.append(position, 0)[codes] < 0)
+        what = f"one of {len(unknown)} species outside species_ids ({some})"
+        refuse(source, bad, row_id, what)
+
+
+def _labels(survey: np.ndarray, column: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
+    found = column >= 0
+    width = max(shape[1], 1)
+    cell = np.unique(survey[found] * width + column[found])
+    row, col = np.divmod(cell, width)
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))])
+    return sparse.csr_matrix((np.ones(len(cell), dtype=np.float32), col, indptr), shape=shape)
+
+
+def _meta(
+    others: pd.DataFrame, first: np.ndarray, home: np.ndarray, notes: dict[str, int]
+) -> pd.DataFrame:
+    """The first row of each survey; ±inf → missing; what varies within surveys is counted."""
+    meta = others.iloc[first].reset_index(drop=True)
+    for name in others.columns:
+        codes, _ = pd.factorize(others[name])
+        varying = len(np.unique(home[codes != codes[home]]))
+        if varying:
+            notes[f"surveys whose {name} varies (first row kept)"] = varying
+        if meta[name].dtype.kind == "f":
+            infinite = np.isinf(meta[name].to_numpy())
+            if infinite.any():
+                meta[name] = meta[name].mask(infinite)
+                notes[f"surveys with infinite {name} (made missing)"] = int(infinite.sum())
+        missing = int(meta[name].isna().sum())
+        if missing:
+            notes[f"surveys with missing {name}"] = missing
+    return meta
