@@ -70,9 +70,11 @@ def clustered_labels(
     return sparse.csr_matrix((ones, column, indptr), shape=(len(cluster), num_species))
 
 
-def survey_table(num: int, num_species: int = 11_255, seed: int = 0) -> SurveyTable:
+def survey_table(
+    num: int, num_species: int = 11_255, seed: int = 0, per_cluster: int = 220
+) -> SurveyTable:
     """A table of ``num`` clustered surveys with labels."""
-    points = clustered_points(num, seed=seed)
+    points = clustered_points(num, per_cluster, seed=seed)
     return SurveyTable(
         np.arange(num), points.lat, points.lon, points.year,
         REGIONS.astype(object)[points.region],

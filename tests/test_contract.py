@@ -237,12 +237,12 @@ def test_other_columns_become_meta_one_row_per_survey():
     assert len(table.meta) == 2
 
 
-def test_meta_holds_what_the_file_held():
-    # areaInM2 of the real files has both; nothing is filled or replaced in silence
+def test_infinite_areas_are_kept_as_missing_and_counted():
     frame = on_a_meridian((7, 0, [3, 17]), (2, 1, [3]))
     frame["areaInM2"] = [-math.inf, -math.inf, math.nan]
-    area = SurveyTable.from_long(frame).meta["areaInM2"]
-    assert np.array_equal(area, [-math.inf, math.nan], equal_nan=True)
+    table = SurveyTable.from_long(frame)
+    assert table.meta["areaInM2"].isna().all()
+    assert any("areaInM2" in note and count == 1 for note, count in table.notes.items())
 
 
 def test_given_species_ids_are_the_vocabulary():
@@ -358,9 +358,9 @@ def test_readers_take_a_path_or_a_frame(tmp_path, kind, form):
 @pytest.mark.parametrize("kind", ["pa", "po"])
 def test_readers_take_a_shared_vocabulary(kind):
     read, frame = READERS[kind]
-    assert read(frame, species_ids=[3, 5, 17]).labels.shape[1] == 3
+    assert read(frame, species_ids=np.array([3, 5, 17])).labels.shape[1] == 3
     with pytest.raises(ValueError, match="17"):
-        read(frame, species_ids=[3])
+        read(frame, species_ids=np.array([3]))
 
 
 @pytest.mark.parametrize("kind", READERS)
@@ -889,13 +889,15 @@ def test_attach_leaves_the_graph_itself_unchanged():
     assert graph.validate()
 
 
-def test_every_presence_only_survey_becomes_a_node_in_the_order_of_its_table():
+def test_presence_only_surveys_that_reach_no_test_point_are_left_out_and_counted():
     po = on_a_meridian((62, 500, [3]), (60, 1, [3]), (61, 2, [17])).drop(columns="region")
     hetero = small_graph().attach(
         test=test_table_of(on_a_meridian((50, 1, []))), presence_only=table_of(po, [3, 17, 42])
     )
-    assert hetero["po"].survey_id.tolist() == [62, 60, 61]
-    assert pairs(hetero[PO_NEAR_TEST].edge_index) == [(1, 0), (2, 0)]
+    assert hetero["po"].survey_id.tolist() == [60, 61]
+    assert hetero["po"].y.to_dense().tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert hetero["po"].out_of_reach == 1
+    assert pairs(hetero[PO_NEAR_TEST].edge_index) == [(0, 0), (1, 0)]
 
 
 def test_attach_takes_a_test_table_alone():

@@ -68,9 +68,11 @@ def whole_numbers(
         bad = ~np.isfinite(whole) | (np.abs(whole) > _EXACT)
         bad |= np.where(bad, 0.0, whole) % 1 != 0
         if bad.any():
-            refuse(source, bad, survey_id, f"a {column.name} that is not a whole number")
-    if minimum is not None:
-        refuse(source, whole < minimum, survey_id, f"a {column.name} below {minimum}")
+            what = f"a {column.name} that is not a whole number: {whole[bad][0]:g}"
+            refuse(source, bad, survey_id, what)
+    if minimum is not None and (whole < minimum).any():
+        what = f"a {column.name} below {minimum}: {whole[whole < minimum][0]:g}"
+        refuse(source, whole < minimum, survey_id, what)
     return whole.astype(np.int64), missing
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import psutil
 from scipy import sparse
+from torch_geometric.data import HeteroData
 
 from tighnari_graph.files import written_whole
 from tighnari_graph.folder import DataFolder
@@ -74,18 +75,20 @@ def run(options: Options) -> dict[str, object]:
         _say(f"--limit: {len(train):,} surveys of whole blocks, the others are left out")
     _estimate(train, options.radius_km)
 
-    graph_options = {"radius_km": options.radius_km}
-    ladder = climb(train, block_folds(train, options.folds, seed=options.seed), po, **graph_options)
-    random = climb(
-        train, random_folds(train, options.folds, options.seed), po, "random folds", **graph_options
+    ladder = climb(
+        train, block_folds(train, options.folds, seed=options.seed), po, options.radius_km
     )
+    random = climb(
+        train, random_folds(train, options.folds, options.seed), po, options.radius_km,
+        "random folds",
+    )  # fmt: skip
     _say(
         f"block-fold samples-F1 {ladder.score:.4f} with K = {ladder.rule.k}, "
         f"θ = {ladder.rule.threshold:.2f}, λ = {ladder.strength:g} km "
         f"(random folds would claim {random.score:.4f})"
     )
 
-    graph = SurveyGraph.from_surveys(train, **graph_options)
+    graph = SurveyGraph.from_surveys(train, options.radius_km)
     hetero = graph.attach(test, po)
     graph.save(out / "graph.safetensors")
     for target in ("survey", "test"):
@@ -128,14 +131,15 @@ def _read(found: DataFolder) -> tuple[SurveyTable, SurveyTable, SurveyTable | No
     vocabulary = species_vocabulary(*sources)
     train, test = read_glc24_pa(found.pa, vocabulary), read_glc24_test(found.test)
     po = None if found.po is None else read_glc24_po(found.po, vocabulary)
-    seen = len(np.unique(train.labels.indices))
-    _say(f"training: {len(train):,} surveys, {train.labels.nnz:,} labels, {seen:,} species")
+    labels = train.known_labels()
+    seen = len(np.unique(labels.indices))
+    _say(f"training: {len(train):,} surveys, {labels.nnz:,} labels, {seen:,} species")
     _say(f"to predict: {len(test):,} surveys")
     if po is None:
         _say("presence-only: no file, so no correction with PO lists")
     else:
         _say(
-            f"presence-only: {len(po):,} surveys, {po.labels.nnz:,} labels; "
+            f"presence-only: {len(po):,} surveys, {po.known_labels().nnz:,} labels; "
             f"{len(vocabulary):,} species with PA"
         )
     for name, table in (("training", train), ("to predict", test), ("presence-only", po)):
@@ -158,9 +162,7 @@ def _estimate(train: SurveyTable, radius_km: float) -> None:
     dense = min(_ROWS, len(train)) * len(train.species_ids) * 4 * 6  # probabilities of one part
     need = 60 * edges + 3 * 8 * 150 * len(train) + dense
     free = psutil.virtual_memory().available
-    _say(
-        f"graph: {edges:,} directed edges; about {need / 1e9:.1f} GB of memory, {free / 1e9:.1f} free"
-    )
+    _say(f"graph: {edges:,} directed edges; needs {need / 1e9:.1f} of {free / 1e9:.1f} GB free")
     if need > free:
         raise MemoryError(
             f"this needs about {need / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
@@ -170,7 +172,7 @@ def _estimate(train: SurveyTable, radius_km: float) -> None:
 
 def _summary(
     graph: SurveyGraph,
-    hetero: object,
+    hetero: HeteroData,
     ladder: Ladder,
     random: Ladder,
     predicted: sparse.csr_matrix,
@@ -180,10 +182,10 @@ def _summary(
 ) -> dict[str, object]:
     shown = graph.summary()
     summary: dict[str, object] = {"surveys": shown.surveys, "species": shown.species_seen}
-    for source, _, target in hetero.edge_types:  # type: ignore[attr-defined]
+    for source, _, target in hetero.edge_types:
         name = f"edges {source} → {target}"
-        summary[name] = hetero[source, "near", target].num_edges  # type: ignore[index]
-    edges = hetero["survey", "near", "test"].edge_index  # type: ignore[index]
+        summary[name] = hetero[source, "near", target].num_edges
+    edges = hetero["survey", "near", "test"].edge_index
     summary |= {
         "isolates": shown.isolates,
         "test surveys without a neighbour": len(test) - len(edges[1].unique()),
@@ -198,14 +200,22 @@ def _summary(
         "species per prediction": round(predicted.nnz / max(len(test), 1), 1),
     }
     if found.truth is not None:
-        frame, _ = read_frame(found.truth)
-        rows = frame.assign(lat=0.0, lon=0.0, year=0)
-        truth = SurveyTable.from_long(rows, graph.species_ids, source=found.truth.name)
-        order = pd.Index(truth.survey_id).get_indexer(pd.Index(test.survey_id))
-        summary["samples-F1 on the true test labels"] = round(
-            samples_f1(predicted, truth.labels[order]), 4
-        )
+        score = _true_score(found.truth, test, predicted, graph.species_ids)
+        summary["samples-F1 on the true test labels"] = round(score, 4)
     return summary
+
+
+def _true_score(
+    path: Path, test: SurveyTable, predicted: sparse.csr_matrix, species_ids: np.ndarray
+) -> float:
+    """Samples-F1 on labels that only synthetic data have; they may hold species never seen."""
+    asked = pd.DataFrame({"surveyId": test.survey_id, "lat": test.lat, "lon": test.lon})
+    rows = asked.assign(year=test.year).merge(read_frame(path)[0], on="surveyId", how="left")
+    species = np.union1d(species_ids, species_vocabulary(path))
+    truth = SurveyTable.from_long(rows, species, source=path.name).known_labels()
+    columns = np.searchsorted(species, species_ids)[predicted.indices]
+    wider = sparse.csr_matrix((predicted.data, columns, predicted.indptr), shape=truth.shape)
+    return samples_f1(wider, truth)
 
 
 def _report(

@@ -1,6 +1,6 @@
 """Graph feature vectors: the neighbours' species lists, near ones weighing more."""
 
-from typing import Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ class GFVConv(MessagePassing):
         self,
         y: Tensor | tuple[Tensor, Tensor | None],
         edge_index: Int[Tensor, "2 e"],
-        edge_weight: Float[Tensor, " e"] | None = None,
+        edge_weight: Tensor | None = None,
         size: tuple[int, int] | None = None,
     ) -> Float[Tensor, "n_dst s"]:
         """Aggregate; see the class."""
@@ -104,16 +104,14 @@ class GFVConv(MessagePassing):
     def _sources(
         y: Tensor | tuple[Tensor, Tensor | None], size: tuple[int, int] | None
     ) -> tuple[Tensor, tuple[int, int]]:
-        target = y
-        if isinstance(y, tuple):
-            y, target = y
+        source, target = y if isinstance(y, tuple) else (y, y)
         if size is None:
             if target is None:
                 raise ValueError("give size=(num_src, num_dst): the targets have no labels")
-            size = (y.size(0), target.size(0))
-        if size[0] != y.size(0):
-            raise ValueError(f"size says {size[0]} sources, y has {y.size(0)} rows")
-        return y, (int(size[0]), int(size[1]))
+            size = (source.size(0), target.size(0))
+        if size[0] != source.size(0):
+            raise ValueError(f"size says {size[0]} sources, y has {source.size(0)} rows")
+        return source, (int(size[0]), int(size[1]))
 
     def __repr__(self) -> str:
         return f"GFVConv(degree={self.degree!r})"
@@ -156,7 +154,9 @@ class GFVScaler:
         self.normalize = normalize
         self.scale = 1.0
 
-    def fit(self, features: Float[Tensor, "n s"], rows: Bool[Tensor, " n"] | None = None) -> Self:
+    def fit(
+        self, features: Float[Tensor, "n s"], rows: Bool[Tensor, " n"] | None = None
+    ) -> "GFVScaler":
         """Find the scale in the rows that may be seen; 1 where they hold nothing."""
         if self.normalize == "max":
             values = (features if rows is None else features[rows]).values()
@@ -180,7 +180,7 @@ class GFVScaler:
 def graph_feature_vectors(
     graph: SurveyGraph | HeteroData,
     target: str = "survey",
-    visible: Bool[Tensor, " n"] | np.ndarray | None = None,
+    visible: Tensor | np.ndarray | None = None,
     normalize: str | None = "max",
     degree: str = "count",
 ) -> Float[Tensor, "n_dst s"]:
@@ -227,7 +227,7 @@ def graph_feature_vectors(
     mask = _visible_mask(visible, nodes.y)
     conv, scaler = GFVConv(degree), GFVScaler(normalize)
 
-    def features(edges: HeteroData | SurveyGraph, num_dst: int) -> Tensor:
+    def features(edges: Any, num_dst: int) -> Tensor:  # an edge store, or the graph itself
         edge_index, weight = edges.edge_index, edges.edge_weight
         if mask is not None:
             keep = mask[edge_index[0]]

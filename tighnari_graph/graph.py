@@ -1,10 +1,11 @@
 """`SurveyGraph`: labelled surveys and the edges between them, as PyG `Data`."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 from torch_geometric.data.storage import GlobalStorage
@@ -81,7 +82,7 @@ class SurveyGraph(Data):
         for key, value in kwargs.items():
             setattr(self, key, value)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SurveyGraph":
         return self.clone()  # torch cannot deep-copy sparse CSR tensors
 
     @classmethod
@@ -92,7 +93,7 @@ class SurveyGraph(Data):
         earth_radius_km: float = EARTH_RADIUS_KM,
         match: tuple[str, ...] = DEFAULT_MATCH,
         backend: str = "kdtree",
-    ) -> Self:
+    ) -> "SurveyGraph":
         """Find all pairs within the radius and make the graph.
 
         Args:
@@ -125,12 +126,9 @@ class SurveyGraph(Data):
         )
         labels = table.labels
         if labels is None:
-            y = torch_csr(np.zeros((len(table), len(table.species_ids)), dtype=np.float32))
-        else:
-            y = torch_csr(labels)
-        return cls(
-            **nodes, y=y, **edge_attributes(edge_index, distance, float(radius_km)), spec=spec
-        )
+            labels = sparse.csr_matrix((len(table), len(table.species_ids)), dtype=np.float32)
+        edges = edge_attributes(edge_index, distance, float(radius_km))
+        return cls(**nodes, y=torch_csr(labels), **edges, spec=spec)
 
     @property
     def radius_km(self) -> float:
@@ -208,7 +206,7 @@ class SurveyGraph(Data):
         write_graph(self, path)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path) -> "SurveyGraph":
         """Read a graph that `save` wrote; nothing in the file is ever executed.
 
         Raises:

@@ -69,8 +69,8 @@ def climb(
     surveys: SurveyTable,
     folds: np.ndarray,
     presence_only: SurveyTable | None = None,
+    radius_km: float = 10.0,
     title: str = "block folds",
-    **graph_options: object,
 ) -> Ladder:
     """Hold out fold after fold, and score every step from the global frequency to PO lists.
 
@@ -79,14 +79,14 @@ def climb(
         folds: :math:`(N,)` fold of each, from `block_folds` (or `random_folds`, to see what they
             would have claimed).
         presence_only: PO surveys of the same vocabulary, for the last step.
+        radius_km: longest edge of the graph.
         title: what the progress bar says.
-        graph_options: passed on to `SurveyGraph.from_surveys`.
     """
     numbers = np.unique(folds)
     methods: dict[str, list[np.ndarray]] = {}
     kept: list[_Fold] = []
     for number in tqdm(numbers, title, delay=2, disable=None, leave=False):
-        fold = _hold_out(surveys, folds == number, presence_only, graph_options)
+        fold = _hold_out(surveys, folds == number, presence_only, radius_km)
         kept.append(fold)
         for name, candidates in _methods(fold).items():
             methods.setdefault(name, []).append(np.stack([_scores(fold, c) for c in candidates]))
@@ -126,10 +126,10 @@ def _hold_out(
     surveys: SurveyTable,
     held_out: np.ndarray,
     presence_only: SurveyTable | None,
-    graph_options: dict[str, object],
+    radius_km: float,
 ) -> _Fold:
     train, test = surveys.subset(~held_out), surveys.subset(held_out)
-    graph = SurveyGraph.from_surveys(train, **graph_options)  # type: ignore[arg-type]
+    graph = SurveyGraph.from_surveys(train, radius_km)
     hetero = graph.attach(replace(test, labels=None), presence_only)
     names = ["global frequency", "regional frequency", "regional, then national frequency"]
     priors = {
@@ -139,7 +139,7 @@ def _hold_out(
         del priors[names[2]]
     return _Fold(
         np.flatnonzero(held_out),
-        test.labels,
+        test.known_labels(),
         priors,
         scipy_csr(graph_feature_vectors(hetero, target="test")),
         NeighborShares.of_test(hetero, list(priors.values())[-1]),

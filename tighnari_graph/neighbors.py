@@ -162,7 +162,7 @@ class _Search:
         self.radius_km, self.earth_radius_km, self.backend = radius_km, earth_radius_km, backend
         # Candidates a little beyond the radius: `within` decides.
         self.chord = chord_of_km(radius_km, earth_radius_km) * (1 + 1e-9) + 1e-12
-        self.angle = min(radius_km / earth_radius_km, np.pi) * (1 + 1e-6) + 1e-9
+        self.angle = min(radius_km / earth_radius_km * (1 + 1e-6) + 1e-9, np.pi)
 
     def pairs(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Candidates among one set of points, each pair once."""

@@ -111,7 +111,7 @@ def plot_ladder(
     ax.plot(
         [claimed[n] for n in names], place, "o", mfc="none", color=_ISOLATE, label="random folds"
     )
-    for at, name in zip(place, names, strict=True):
+    for at, name in enumerate(names):
         ax.text(scores[name], at, f" {scores[name]:.3f}", va="center", fontsize="small")
     ax.set_yticks(place, names)
     ax.set(xlabel="samples-F1", xlim=(0, 1.15 * max([*scores.values(), *claimed.values()])))

@@ -1,6 +1,8 @@
 """Files of surveys → `SurveyTable`: the GeoLifeCLEF 2024 tables, as CSV or Parquet."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,7 @@ from pyarrow import csv, parquet
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.surveys import SurveyTable
 
-Source = str | Path | pd.DataFrame
+Source: TypeAlias = str | Path | pd.DataFrame
 
 # Typed where known, so that a column that looks whole in its first block may hold fractions later.
 _TYPES = {
@@ -110,7 +112,9 @@ def _require_numbers(table: SurveyTable, source: str) -> SurveyTable:
     return table
 
 
-def read_glc24_pa(source: Source, species_ids: np.ndarray | None = None) -> SurveyTable:
+def read_glc24_pa(
+    source: Source, species_ids: Sequence[int] | np.ndarray | None = None
+) -> SurveyTable:
     """Read presence–absence surveys: every species that grows there is listed, all others do not.
 
     Args:
@@ -136,7 +140,9 @@ def read_glc24_pa(source: Source, species_ids: np.ndarray | None = None) -> Surv
     return _require_numbers(SurveyTable.from_long(frame, species_ids, source=name), name)
 
 
-def read_glc24_po(source: Source, species_ids: np.ndarray | None = None) -> SurveyTable:
+def read_glc24_po(
+    source: Source, species_ids: Sequence[int] | np.ndarray | None = None
+) -> SurveyTable:
     """Read presence-only surveys: species that somebody reported; the others are unknown.
 
     Args:

@@ -62,7 +62,8 @@ class FrequencyPrior:
             levels: columns from coarse to fine; those that a table lacks are passed over.
             surveys: m, how many surveys the coarser frequency counts for.
         """
-        everywhere = np.asarray(train.labels.sum(axis=0), dtype=np.float64).ravel()
+        labels = train.known_labels()
+        everywhere = np.asarray(labels.sum(axis=0), dtype=np.float64).ravel()
         frequency = (everywhere / max(len(train), 1))[None, :]
         train_group = np.zeros(len(train), dtype=np.int64)
         target_group = np.zeros(len(target), dtype=np.int64)
@@ -77,7 +78,7 @@ class FrequencyPrior:
                 (np.ones(len(train)), (finer_group, np.arange(len(train)))),
                 shape=(len(keys), len(train)),
             )
-            counts = (member @ train.labels).toarray()
+            counts = (member @ labels).toarray()
             finer_frequency = (counts + surveys * frequency[keys[:, 0]]) / (num + surveys)
             row_of = {tuple(key): len(frequency) + row for row, key in enumerate(keys.tolist())}
             wanted = np.stack([target_group, _codes(train, target, level)[1]], axis=1)
@@ -119,10 +120,10 @@ class NeighborShares:
     Example:
         >>> from scipy import sparse
         >>> shares = NeighborShares(
-        ...     sparse.csr_matrix([[6.0, 2.0]]), np.array([8.0]),
+        ...     sparse.csr_matrix([[6.0, 2.0]]), np.array([8.0], dtype=np.float32),
         ...     FrequencyPrior(np.array([[0.5, 0.1]], dtype=np.float32), np.array([0])))
         >>> shares.rows(slice(None), strength=2.0)
-        array([[0.7 , 0.22]], dtype=float32)
+        array([[0.7 , 0.22]])
     """
 
     weighted: sparse.csr_matrix
@@ -147,4 +148,4 @@ class NeighborShares:
     def rows(self, which: slice, strength: float) -> np.ndarray:
         r"""Probabilities of some surveys, :math:`(n, S)` float32; ``strength`` is λ in km."""
         votes = self.weighted[which].toarray() + np.float32(strength) * self.prior.rows(which)
-        return np.float32(1) / (self.weight[which, None] + np.float32(strength)) * votes
+        return votes / (self.weight[which, None] + np.float32(strength))

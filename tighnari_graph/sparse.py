@@ -2,6 +2,7 @@
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
 
 import joblib
 import numpy as np
@@ -16,7 +17,7 @@ with warnings.catch_warnings():
     torch.sparse_csr_tensor([0], [], [], size=(0, 0))
 
 _SMALL = 1 << 16  # entries under which one thread is enough
-Labels = Tensor | np.ndarray | sparse.sparray | sparse.spmatrix
+Labels: TypeAlias = Tensor | np.ndarray | sparse.csr_matrix
 
 
 def torch_csr(matrix: sparse.sparray | sparse.spmatrix) -> Tensor:

@@ -151,11 +151,10 @@ def match_groups(columns: Sequence[np.ndarray], num: int) -> np.ndarray:
 
 def check_same_vocabulary(spec: GraphSpec, table: SurveyTable, what: str) -> None:
     """Raise `SurveyDataError` unless the table's species are the graph's, in the same order."""
-    same = np.array_equal(spec.species_ids, table.species_ids)
-    if same and (spec.species_names is None) == (table.species_names is None):
-        names = spec.species_names
-        if names is None or np.array_equal(names, table.species_names):
-            return
+    ids = np.array_equal(spec.species_ids, table.species_ids)
+    names = np.array_equal(np.asarray(spec.species_names), np.asarray(table.species_names))
+    if ids and names:
+        return
     raise SurveyDataError(
         f"{what}: its {len(table.species_ids)} species are not the {len(spec.species_ids)} species "
         "of the graph; read both tables with one vocabulary: "

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Self
 
 import numpy as np
 import torch
@@ -71,7 +70,7 @@ class ThresholdTopK:
         ks: Sequence[int] | np.ndarray = KS,
         thresholds: Sequence[float] | np.ndarray = THRESHOLDS,
         rule: str = "intersection",
-    ) -> Self:
+    ) -> "ThresholdTopK":
         """Try every pair of K and θ and keep the best; of equals, the smallest K, then θ.
 
         Shapes:
@@ -81,7 +80,7 @@ class ThresholdTopK:
         tried = cls(1, 0.0, rule, np.asarray(ks, dtype=np.int64), np.asarray(thresholds, float))
         if not (len(tried.ks) and len(tried.thresholds)) or tried.ks.min() < 1:
             raise ValueError("ks must be one or more numbers from 1 up, thresholds one or more")
-        shape = tuple(probabilities.shape)
+        shape = _shape(probabilities)
         if shape != tuple(labels.shape):
             raise ValueError(f"probabilities are {shape}, labels {tuple(labels.shape)}")
         if shape[0] == 0:
@@ -106,7 +105,7 @@ class ThresholdTopK:
             - **probabilities, add:** :math:`(N, S)`
             - **output:** :math:`(N, S)` scipy CSR float32 of 0/1
         """
-        shape = tuple(probabilities.shape)
+        shape = _shape(probabilities)
         parts = [sparse.csr_matrix((0, shape[1]), dtype=bool)]
         for _, p in _chunks(probabilities):
             top = _top_columns(p, self.k)
@@ -151,19 +150,25 @@ class ThresholdTopK:
         return total
 
 
+def _shape(probabilities: Labels) -> tuple[int, int]:
+    shape = tuple(probabilities.shape)
+    if len(shape) != 2:
+        raise ValueError(f"expected probabilities [surveys, species], got shape {shape}")
+    return shape
+
+
 def _chunks(probabilities: Labels) -> Iterator[tuple[slice, np.ndarray]]:
     """Dense rows, a bounded number at a time, checked."""
     if isinstance(probabilities, torch.Tensor) and probabilities.layout == torch.strided:
-        probabilities = probabilities.detach().cpu().float().numpy()
+        short = probabilities.dtype == torch.bfloat16  # unknown to numpy
+        probabilities = (probabilities.float() if short else probabilities).numpy(force=True)
     elif not isinstance(probabilities, np.ndarray):
         probabilities = scipy_csr(probabilities)
-    if probabilities.ndim != 2:
-        raise ValueError(f"expected [surveys, species], got shape {probabilities.shape}")
     step = max(1, _CHUNK // max(probabilities.shape[1], 1))
     for start in range(0, probabilities.shape[0], step):
         rows = slice(start, start + step)
         part = probabilities[rows]
-        dense = part.toarray() if sparse.issparse(part) else part
+        dense = np.asarray(part.toarray() if sparse.issparse(part) else part)  # type: ignore[union-attr]
         unknown = ~np.isfinite(dense)
         if unknown.any():
             raise ValueError(

@@ -55,6 +55,10 @@ class SurveyTable:
     meta: pd.DataFrame = field(default_factory=pd.DataFrame)
     notes: dict[str, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.meta.columns.empty:
+            object.__setattr__(self, "meta", pd.DataFrame(index=range(len(self.survey_id))))
+
     def __len__(self) -> int:
         return len(self.survey_id)
 
@@ -83,6 +87,16 @@ class SurveyTable:
         present = ["year"] + (["region"] if self.region is not None else []) + list(self.meta)
         raise SurveyDataError(f"survey table: no column {name!r}; it has {', '.join(present)}")
 
+    def known_labels(self) -> sparse.csr_matrix:
+        """The labels, where there must be some.
+
+        Raises:
+            SurveyDataError: if the table has none.
+        """
+        if self.labels is None:
+            raise SurveyDataError("survey table: has no speciesId column, so no labels")
+        return self.labels
+
     def subset(self, rows: np.ndarray) -> "SurveyTable":
         """The surveys at ``rows`` (a bool mask or positions), with the same vocabulary.
 
@@ -109,7 +123,7 @@ class SurveyTable:
     def from_long(
         cls,
         frame: pd.DataFrame,
-        species_ids: Sequence[int] | np.ndarray | None = None,
+        species_ids: Sequence[int] | Sequence[str] | np.ndarray | None = None,
         columns: Mapping[str, str] | None = None,
         *,
         source: str = "survey table",
@@ -163,7 +177,7 @@ class SurveyTable:
         if "region" in frame:
             codes, names = text_codes(frame["region"])
             refuse(source, codes != codes[home], row_id, "a second region")
-            region = np.append(names, None)[codes[first]]
+            region = np.array([*names, None], dtype=object)[codes[first]]
 
         notes = {"rows": len(frame)}
         labels, vocabulary, species_names = None, np.zeros(0, dtype=np.int64), None
@@ -215,13 +229,13 @@ def _degrees(
 
 
 def _vocabulary(
-    species_ids: Sequence[int] | np.ndarray, source: str
+    species_ids: Sequence[int] | Sequence[str] | np.ndarray, source: str
 ) -> tuple[np.ndarray, np.ndarray | None]:
     given = pd.Series(np.asarray(species_ids))
     repeated = given[given.duplicated()]
     if len(repeated):
         raise ValueError(
-            f"{source}: species_ids repeats {len(repeated)} species, first {repeated.iloc[0]!r}"
+            f"{source}: species_ids repeats {len(repeated)} species, first {repeated.iloc[0]}"
         )
     if len(given) and is_text(given):
         return np.arange(len(given)), given.to_numpy(dtype=object)

@@ -1,7 +1,6 @@
 """Species of the virtual Europe: their niches and ranges, and what grows at a place."""
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -47,7 +46,7 @@ class VirtualSpecies:
     po_only: np.ndarray
 
     @classmethod
-    def make(cls, rng: np.random.Generator, fields: VirtualFields, num: int) -> Self:
+    def make(cls, rng: np.random.Generator, fields: VirtualFields, num: int) -> "VirtualSpecies":
         """Species whose optimum is near the land of their home, a few common and most rare."""
         lat, lon = anywhere(rng, num)
         axes = fields.niche_axes(lat, lon)
