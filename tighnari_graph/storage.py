@@ -15,7 +15,7 @@ from tighnari_graph.spec import GraphSpec
 if TYPE_CHECKING:
     from tighnari_graph.graph import SurveyGraph
 
-_FORMAT = "tighnari survey graph 1"
+_HEADER = "tighnari survey graph 1"  # one key only: safetensors writes several in any order
 
 
 def write_graph(graph: "SurveyGraph", path: str | Path) -> None:
@@ -37,9 +37,8 @@ def write_graph(graph: "SurveyGraph", path: str | Path) -> None:
             )
     tensors["species_ids"] = torch.from_numpy(graph.species_ids)
     tensors = {key: value.cpu().contiguous() for key, value in tensors.items()}
-    header = {"format": _FORMAT, "spec": graph._spec.to_json()}
     with written_whole(path) as part:
-        save_file(tensors, part, metadata=header)
+        save_file(tensors, part, metadata={_HEADER: graph._spec.to_json()})
 
 
 def read_graph(path: str | Path) -> dict[str, Any]:
@@ -52,7 +51,7 @@ def read_graph(path: str | Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            if header.get("format") != _FORMAT:
+            if _HEADER not in header:
                 raise SurveyDataError(f"{path}: a safetensors file, but no saved survey graph")
             values: dict[str, Any] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         species_ids = values.pop("species_ids").numpy()
@@ -61,7 +60,7 @@ def read_graph(path: str | Path) -> dict[str, Any]:
         values["y"] = torch.sparse_csr_tensor(
             crow, col, torch.ones(len(col)), size=size, check_invariants=True
         )
-        values["spec"] = GraphSpec.from_json(header["spec"], species_ids)
+        values["spec"] = GraphSpec.from_json(header[_HEADER], species_ids)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         if isinstance(error, SurveyDataError):
             raise
