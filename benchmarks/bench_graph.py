@@ -23,7 +23,7 @@ Edges = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def ours(points: Points, radius_km: float = 10.0, backend: str = "kdtree") -> Edges:
     """Sorted edge_index, distances and weights, from positions, years and regions."""
-    group = match_groups([points.year, points.region], len(points.lat))
+    group = match_groups({"year": points.year, "region_code": points.region}, len(points.lat))
     edge_index, distance = radius_edges(points.lat, points.lon, group, radius_km, backend=backend)
     return edge_index, distance, radius_km - distance
 

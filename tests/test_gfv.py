@@ -44,6 +44,8 @@ def test_weights_can_be_learned_through_the_layer():
     GFVConv()(y, edge_index, weight, size=size).sum().backward()
     assert weight.grad is not None
     assert (weight.grad > 0).any()
+    with pytest.raises(ValueError, match="need dense labels"):
+        GFVConv()(y.to_sparse_csr(), edge_index, weight, size=size)
 
 
 def test_boolean_labels_and_a_pair_of_labels_are_taken():

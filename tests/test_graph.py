@@ -146,7 +146,7 @@ SPOILT = {
     "edges join surveys of unequal year or region": lambda g: g.year.__setitem__(int(g.edge_index[0, 0]), 1900),
     "surveys repeat an id": lambda g: g.survey_id.__setitem__(1, g.survey_id[0]),
     "surveys lie outside latitude": lambda g: g.pos.__setitem__((0, 0), 91.0),
-    "entries of y are neither 0 nor 1": lambda g: g.y.values().__setitem__(0, 2.0),
+    "stored entries of y are not 1": lambda g: g.y.values().__setitem__(0, 2.0),
     "edge_weight is (3,) torch.float32, expected": lambda g: setattr(g, "edge_weight", torch.zeros(3)),
     "year is (60,) torch.int32, expected": lambda g: setattr(g, "year", g.year.int()),
     "y is torch.strided, expected torch.sparse_csr": lambda g: setattr(g, "y", g.y.to_dense()),

@@ -93,8 +93,8 @@ def attach(
         hetero["test"][key] = value
     hetero.spec = spec
     groups = _shared_groups(
-        [graph[key].numpy(force=True) for key in spec.match_attributes],
-        [nodes[key].numpy() for key in spec.match_attributes],
+        {key: graph[key].numpy(force=True) for key in spec.match_attributes},
+        {key: nodes[key].numpy() for key in spec.match_attributes},
         (graph.num_nodes, len(test)),
     )
     pos = graph.pos.numpy(force=True)
@@ -116,7 +116,9 @@ def _attach_po(hetero: HeteroData, test: SurveyTable, po: SurveyTable, backend: 
     check_same_vocabulary(spec, po, "attach: presence-only table")
     by_year = "year" in spec.match
     groups = _shared_groups(
-        [po.year] if by_year else [], [test.year] if by_year else [], (len(po), len(test))
+        {"year": po.year} if by_year else {},
+        {"year": test.year} if by_year else {},
+        (len(po), len(test)),
     )
     (source, target), distance = radius_edges_between(
         po.lat, po.lon, groups[0], test.lat, test.lon, groups[1],
@@ -139,9 +141,9 @@ def _attach_po(hetero: HeteroData, test: SurveyTable, po: SurveyTable, backend: 
 
 
 def _shared_groups(
-    src: list[np.ndarray], dst: list[np.ndarray], sizes: tuple[int, int]
+    src: dict[str, np.ndarray], dst: dict[str, np.ndarray], sizes: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Group numbers of sources and targets that mean the same on both sides."""
-    both = [np.concatenate(columns) for columns in zip(src, dst, strict=True)]
+    both = {key: np.concatenate([src[key], dst[key]]) for key in src}
     group = match_groups(both, sum(sizes))
     return group[: sizes[0]], group[sizes[0] :]

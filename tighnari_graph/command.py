@@ -96,19 +96,17 @@ def run(options: Options) -> dict[str, object]:
             sparse.save_npz(file, scipy_csr(graph_feature_vectors(hetero, target=target)))
     lists = scipy_csr(species_lists(hetero)) if po is not None else None
     shares = NeighborShares.of_test(hetero, FrequencyPrior.fit(train, test))
-    sets = [
-        ladder.rule.predict(
-            shares.rows(part, ladder.strength), add=None if lists is None else lists[part]
-        )
-        for part in (slice(start, start + _ROWS) for start in range(0, len(test), _ROWS))
-    ]
+    parts = [slice(start, start + _ROWS) for start in range(0, max(len(test), 1), _ROWS)]
+    sets = [ladder.rule.predict(shares.rows(part, ladder.strength)) for part in parts]
     predicted = sparse.csr_matrix(sparse.vstack(sets, format="csr"))
+    corrected = predicted if lists is None else sparse.csr_matrix(predicted.maximum(lists))
     submission = write_submission(
-        out / "submission.csv", test.survey_id, predicted, train.species_ids
+        out / "submission.csv", test.survey_id, corrected, train.species_ids
     )
     check_submission(submission, test.survey_id, train.species_ids)
 
-    summary = _summary(graph, hetero, ladder, random, predicted, lists, found, test)
+    summary = _summary(graph, hetero, ladder, random, corrected, found, test)
+    summary["species added by PO lists"] = corrected.nnz - predicted.nnz
     summary["seconds"] = round(time.perf_counter() - begin, 1)
     with written_whole(out / "summary.json") as part:
         part.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
@@ -157,7 +155,7 @@ def _some_blocks(train: SurveyTable, limit: int, seed: int) -> SurveyTable:
 
 
 def _estimate(train: SurveyTable, radius_km: float) -> None:
-    columns = [pd.factorize(train.column(name))[0] for name in DEFAULT_MATCH]
+    columns = {name: pd.factorize(train.column(name))[0] for name in DEFAULT_MATCH}
     edges = count_edges(train.lat, train.lon, match_groups(columns, len(train)), radius_km)
     dense = min(_ROWS, len(train)) * len(train.species_ids) * 4 * 6  # probabilities of one part
     need = 60 * edges + 3 * 8 * 150 * len(train) + dense
@@ -176,7 +174,6 @@ def _summary(
     ladder: Ladder,
     random: Ladder,
     predicted: sparse.csr_matrix,
-    lists: sparse.csr_matrix | None,
     found: DataFolder,
     test: SurveyTable,
 ) -> dict[str, object]:
@@ -195,7 +192,6 @@ def _summary(
         "λ (km)": ladder.strength,
         "block-fold samples-F1": round(ladder.score, 4),
         "random folds would claim": round(random.score, 4),
-        "species added by PO lists": 0 if lists is None else int(lists.nnz),
         "predictions": len(test),
         "species per prediction": round(predicted.nnz / max(len(test), 1), 1),
     }

@@ -42,7 +42,7 @@ class GFVConv(MessagePassing):
     Units: ``edge_weight`` in kilometres (radius − distance); the output in km / √neighbours.
 
     Raises:
-        ValueError: if shapes do not fit.
+        ValueError: if shapes do not fit, or weights to be learned meet sparse labels.
 
     Source: Liu et al. 2024, section 3.2, equations 1–2, algorithm 1.
 
@@ -81,6 +81,8 @@ class GFVConv(MessagePassing):
         scale = torch.where(degree > 0, degree, torch.inf).rsqrt()
         weight = edge_weight * scale[edge_index[1]]
         sparse = y.layout == torch.sparse_csr
+        if sparse and weight.requires_grad:
+            raise ValueError("weights that are learned need dense labels: y.to_dense()")
         if sparse or (self.fuse and not self.explain and not weight.requires_grad):
             near = _adjacency(edge_index, weight, size)
             return self.propagate(near, y=y, edge_weight=None, size=size)

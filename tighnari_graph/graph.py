@@ -120,7 +120,7 @@ class SurveyGraph(Data):
             species_ids=table.species_ids, species_names=table.species_names,
         )  # fmt: skip
         nodes, spec = survey_nodes(table, spec)
-        group = match_groups([nodes[key].numpy() for key in spec.match_attributes], len(table))
+        group = match_groups({key: nodes[key].numpy() for key in spec.match_attributes}, len(table))
         edge_index, distance = radius_edges(
             table.lat, table.lon, group, radius_km, earth_radius_km, backend
         )
@@ -189,13 +189,16 @@ class SurveyGraph(Data):
         return not problems
 
     def attach(
-        self, test: SurveyTable | None = None, presence_only: SurveyTable | None = None
+        self,
+        test: SurveyTable | None = None,
+        presence_only: SurveyTable | None = None,
+        backend: str = "kdtree",
     ) -> HeteroData:
         """Surveys to predict, and presence-only surveys near them, beside the graph.
 
         See `tighnari_graph.attach.attach`. The graph itself stays as it is.
         """
-        return attach(self, test, presence_only)
+        return attach(self, test, presence_only, backend)
 
     def save(self, path: str | Path) -> None:
         """Write the graph as one safetensors file, whole or not at all.

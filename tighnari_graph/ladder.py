@@ -113,7 +113,8 @@ def climb(
                 corrected[where] = survey_f1(rule.predict(p, add=fold.lists[part]), labels)
     strength, k, threshold = _best(shares)
     if presence_only is not None:
-        rows.append({**rows[-1], "step": "… with PO lists", "samples-F1": corrected.mean()})
+        with_lists = {"step": "… with PO lists", "samples-F1": corrected.mean()}
+        rows.append({**rows[-1], **with_lists, "tuned on the same folds": np.nan})
     rule = ThresholdTopK(
         int(KS[k]), float(SHARE_THRESHOLDS[threshold]), "intersection",
         np.asarray(KS), SHARE_THRESHOLDS, shares.sum(axis=0)[strength] / sizes.sum(),

@@ -140,10 +140,10 @@ class NeighborShares:
         edges = hetero["survey", "near", "test"]
         num = len(hetero["test"].survey_id)
         features = scipy_csr(graph_feature_vectors(hetero, target="test", normalize=None))
-        degree = np.bincount(edges.edge_index[1].numpy(), minlength=num)
+        degree = np.bincount(edges.edge_index[1].numpy(force=True), minlength=num)
         weight = scatter(edges.edge_weight, edges.edge_index[1], dim_size=num, reduce="sum")
         weighted = sparse.diags_array(np.sqrt(degree).astype(np.float32)) @ features
-        return cls(sparse.csr_matrix(weighted), weight.numpy(), prior)
+        return cls(sparse.csr_matrix(weighted), weight.numpy(force=True), prior)
 
     def rows(self, which: slice, strength: float) -> np.ndarray:
         r"""Probabilities of some surveys, :math:`(n, S)` float32; ``strength`` is λ in km."""

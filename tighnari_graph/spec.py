@@ -1,7 +1,7 @@
 """What a survey graph is made of: how it was built, and the attributes of nodes and edges."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -79,15 +79,20 @@ class GraphSpec:
     def to_json(self) -> str:
         """The spec as text, without ``species_ids``, which are stored as a tensor."""
         names = None if self.species_names is None else self.species_names.tolist()
-        return json.dumps(
-            {
-                "radius_km": self.radius_km,
-                "earth_radius_km": self.earth_radius_km,
-                "match": self.match,
-                "categories": self.categories,
-                "species_names": names,
-            }
-        )
+        values = {
+            "radius_km": self.radius_km,
+            "earth_radius_km": self.earth_radius_km,
+            "match": self.match,
+            "categories": self.categories,
+            "species_names": names,
+        }
+        try:
+            return json.dumps(values)
+        except TypeError as error:
+            raise SurveyDataError(
+                f"save: a column of match ({', '.join(self.match)}) holds values that are neither "
+                f"text nor numbers ({error}); turn them into text before building the graph"
+            ) from error
 
     @classmethod
     def from_json(cls, text: str, species_ids: np.ndarray) -> "GraphSpec":
@@ -133,17 +138,21 @@ def edge_attributes(
     }
 
 
-def match_groups(columns: Sequence[np.ndarray], num: int) -> np.ndarray:
-    """One number per survey, equal where all columns are; −1 where any is missing (negative).
+def match_groups(columns: Mapping[str, np.ndarray], num: int) -> np.ndarray:
+    """One number per survey, equal where all columns are; −1 where a code is missing (−1).
+
+    Args:
+        columns: node attributes of `GraphSpec.match_attributes`; a year is never missing.
+        num: how many surveys there are, should no column be given.
 
     Example:
-        >>> match_groups([np.array([5, 5, 6]), np.array([0, 0, -1])], 3)
+        >>> match_groups({"year": np.array([5, 5, 6]), "region_code": np.array([0, 0, -1])}, 3)
         array([ 0,  0, -1])
     """
     group = np.zeros(num, dtype=np.int64)
-    for column in columns:
+    for name, column in columns.items():
         codes, values = pd.factorize(column)
-        missing = (group < 0) | (column < 0)
+        missing = (group < 0) | ((column < 0) if name != "year" else False)
         group = np.where(missing, -1, group * len(values) + codes)
         group[~missing] = pd.factorize(group[~missing])[0]
     return group

@@ -26,7 +26,7 @@ def write_graph(graph: "SurveyGraph", path: str | Path) -> None:
             continue
         if key == "y":
             if (value.values() != 1).any():
-                raise SurveyDataError("save: y has entries other than 1")
+                raise SurveyDataError("save: y has stored entries other than 1")
             tensors["y.crow"], tensors["y.col"] = value.crow_indices(), value.col_indices()
         elif isinstance(value, Tensor) and value.layout == torch.strided:
             tensors[key] = value

@@ -85,9 +85,8 @@ def summarize(graph: "SurveyGraph") -> GraphSummary:
         connected_components(near, directed=False) if num else (0, np.zeros(0, int))
     )
     region = graph.region_code.numpy(force=True)
-    names = np.array(
-        [*graph.region_names, "(missing)"] if graph.region_names else ["(all)"], dtype=object
-    )
+    divided = "region" in graph._spec.categories
+    names = np.array([*graph.region_names, "(missing)"] if divided else ["(all)"])
     frame = pd.DataFrame(
         {
             "year": graph.year.numpy(force=True),
