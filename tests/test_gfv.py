@@ -63,6 +63,10 @@ def test_shapes_that_do_not_fit_are_refused():
         GFVConv()(y, edge_index, weight[1:].clone(), size=size)
     with pytest.raises(ValueError, match="size says 12 sources, y has 11 rows"):
         GFVConv()(y, edge_index, weight, size=(12, 7))
+    with pytest.raises(ValueError, match="1 edges have a source outside the 11 there are"):
+        GFVConv()(y, torch.tensor([[11, 0], [0, 0]]), size=size)
+    with pytest.raises(ValueError, match="2 edges have a target outside the 7 there are"):
+        GFVConv()(y.to_sparse_csr(), torch.tensor([[1, 0], [7, -1]]), size=size)
     with pytest.raises(ValueError, match="give size="):
         GFVConv()((y, None), edge_index, weight)
     with pytest.raises(ValueError, match="degree must be one of count, weight"):

@@ -109,6 +109,39 @@ def test_edges_between_two_sets_equal_the_oracle(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_groups_of_any_size_are_searched_apart(backend):
+    """Hundreds of small groups share trees with each other, never edges."""
+    rng = np.random.default_rng(0)
+    group = np.concatenate([np.repeat(np.arange(400), 3), np.full(5000, 400), [401, -1, -1]])
+    rng.shuffle(group)
+    lat, lon = 46 + rng.normal(0, 0.3, len(group)), 7 + rng.normal(0, 0.3, len(group))
+    edge_index, _ = radius_edges(lat, lon, group, 5.0, backend=backend)
+    expected = [
+        radius_edges(lat[group == g], lon[group == g], np.zeros((group == g).sum(), int), 5.0)[
+            0
+        ].shape[1]
+        for g in range(402)
+    ]
+    source, target = edge_index
+    assert (group[source] == group[target]).all()
+    assert np.bincount(group[target], minlength=402).tolist() == expected
+    half = rng.random(len(group)) < 0.5
+    between, _ = radius_edges_between(
+        lat[half],
+        lon[half],
+        group[half],
+        lat[~half],
+        lon[~half],
+        group[~half],
+        5.0,
+        backend=backend,
+    )
+    crossing = edge_index[:, half[source] & ~half[target]]
+    rows = np.flatnonzero(half)[between[0]], np.flatnonzero(~half)[between[1]]
+    assert np.array_equal(np.stack(rows), crossing)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_no_points_and_lone_points_have_no_edges(backend):
     none = np.zeros(0)
     for lat in (none, np.array([45.0])):

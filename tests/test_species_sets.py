@@ -19,6 +19,13 @@ from tighnari_graph import (
 )
 
 
+def test_whole_numbers_as_scores_are_ordered_as_numbers():
+    counts = np.array([[0, 5, 9]], dtype=np.uint8)
+    rule = ThresholdTopK.fit(counts, np.array([[0, 0, 1]]), ks=[1, 2], thresholds=[0])
+    assert rule.k == 1
+    assert rule.predict(counts).toarray().tolist() == [[0, 0, 1]]
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
@@ -39,6 +46,8 @@ def test_sets_and_scores_equal_the_oracle(seed, rule, levels, dtype):
             score = oracles.samples_f1(sets, oracles.rows_to_sets(labels))
             assert fitted.scores[a, b] == pytest.approx(score, abs=1e-12)
             predicted = ThresholdTopK(k, threshold, rule).predict(p)
+            thin = ThresholdTopK(k, threshold, rule).predict(sparse.csr_matrix(p))
+            assert (thin != predicted).nnz == 0
             assert oracles.rows_to_sets(predicted.toarray()) == sets
             assert samples_f1(predicted, labels) == pytest.approx(score, abs=1e-12)
     assert (
@@ -50,7 +59,12 @@ def test_many_surveys_are_scored_in_parts_as_in_one(monkeypatch):
     rng = np.random.default_rng(0)
     p, labels = rng.random((50, 31)).astype(np.float32), rng.random((50, 31)) < 0.2
     whole = ThresholdTopK.fit(p, labels).scores
+    thin = np.where(p > 0.6, p, 0)
     monkeypatch.setattr("tighnari_graph.species_sets._CHUNK", 100)
+    np.testing.assert_allclose(
+        ThresholdTopK.fit(sparse.csr_matrix(thin), labels).scores,
+        ThresholdTopK.fit(thin, labels).scores, atol=1e-12,
+    )  # fmt: skip
     np.testing.assert_allclose(ThresholdTopK.fit(p, labels).scores, whole, atol=1e-12)
     assert whole.shape == (100, 41)
 
@@ -72,12 +86,20 @@ def test_bad_probabilities_and_settings_are_refused():
         ThresholdTopK.fit(p, np.zeros((2, 3)))
     with pytest.raises(ValueError, match="no surveys"):
         ThresholdTopK.fit(np.zeros((0, 3)), np.zeros((0, 3)))
-    with pytest.raises(ValueError, match="k must be at least 1"):
+    with pytest.raises(ValueError, match="k must be a whole number from 1 up"):
         ThresholdTopK(0, 0.1)
     with pytest.raises(ValueError, match="rule must be one of intersection, union"):
         ThresholdTopK(1, 0.1, rule="both")
     with pytest.raises(ValueError, match="ks must be"):
         ThresholdTopK.fit(np.zeros((1, 3)), np.zeros((1, 3)), ks=[])
+    with pytest.raises(ValueError, match="thresholds must be finite"):
+        ThresholdTopK.fit(np.zeros((1, 3)), np.zeros((1, 3)), thresholds=[np.nan])
+    with pytest.raises(ValueError, match="ks must be whole numbers"):
+        ThresholdTopK.fit(np.zeros((1, 3)), np.zeros((1, 3)), ks=np.array([1.7]))
+    with pytest.raises(
+        ValueError, match="labels must be 0 or 1; 1 entries are not, the first is 0.4"
+    ):
+        ThresholdTopK.fit(np.zeros((1, 3)), np.array([[0.4, 0, 1]]))
     with pytest.raises(ValueError, match="add is"):
         ThresholdTopK(1, 0.1).predict(np.zeros((2, 3)), add=sparse.csr_matrix((2, 4)))
     with pytest.raises(ValueError, match="shape"):

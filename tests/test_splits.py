@@ -5,21 +5,26 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from scipy import sparse
 
 from benchmarks.inputs import survey_table
 from tests.real_data import GLC24, needs_glc24
 from tighnari_graph import (
     SurveyGraph,
     SurveyTable,
+    ThresholdTopK,
     block_folds,
     block_ids,
     fold_report,
     random_folds,
     read_glc24_pa,
     samples_f1,
+    species_lists,
 )
-from tighnari_graph.ladder import climb
+from tighnari_graph.ladder import climb, po_lists
 from tighnari_graph.shares import FrequencyPrior, NeighborShares
+from tighnari_graph.sparse import scipy_csr
 
 
 def test_blocks_are_squares_of_the_asked_size_everywhere():
@@ -59,14 +64,8 @@ def test_the_report_shows_the_block_shift():
     blocks, random = (fold_report(graph, f) for f in (block_folds(table), random_folds(table)))
     assert blocks["held out"].sum() == random["held out"].sum() == 900
     assert blocks["degree held out"].mean() < random["degree held out"].mean()
-    degree = graph.subgraph(_tensor(block_folds(table) != 0)).degree().float().mean()
+    degree = graph.subgraph(torch.from_numpy(block_folds(table) != 0)).degree().float().mean()
     assert blocks["degree training"][0] == pytest.approx(float(degree))
-
-
-def _tensor(mask):
-    import torch
-
-    return torch.from_numpy(mask)
 
 
 def test_prior_by_hand_with_unseen_and_missing_groups():
@@ -87,29 +86,49 @@ def test_shares_are_frequencies_and_isolates_get_the_prior():
     hetero = SurveyGraph.from_surveys(train).attach(replace(test, labels=None))
     prior = FrequencyPrior.fit(train, test)
     shares = NeighborShares.of_test(hetero, prior)
-    p = shares.rows(slice(None), 10.0)
+    p = shares.probabilities(10.0).toarray()
     assert p.min() >= 0
     assert p.max() <= 1 + 1e-5
     alone = shares.weight == 0
     assert alone.any()
     np.testing.assert_allclose(p[alone], prior.rows(slice(None))[alone], rtol=1e-6)
-    edge_index, weight = (
-        hetero["survey", "near", "test"].edge_index,
-        hetero["survey", "near", "test"].edge_weight,
-    )
-    one = int(edge_index[1, 0])
-    near = edge_index[1] == one
-    votes = weight[near].numpy() @ train.labels[edge_index[0, near].numpy()].toarray()
-    expected = (votes + 10 * prior.rows(slice(one, one + 1))[0]) / (weight[near].sum().item() + 10)
+    edges = hetero["survey", "near", "test"]
+    one = int(edges.edge_index[1, 0])
+    near = edges.edge_index[1] == one
+    weight = edges.edge_weight[near].numpy()
+    votes = weight @ train.labels[edges.edge_index[0, near].numpy()].toarray()
+    expected = (votes + 10 * prior.rows(slice(one, one + 1))[0]) / (weight.sum() + 10)
     np.testing.assert_allclose(p[one], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_shares_of_the_species_that_matter_give_the_sets_of_all_species(monkeypatch):
+    """With many species a row stores few of them; the best K must be those of the full matrix."""
+    table = survey_table(400, num_species=900, per_cluster=20)
+    train, test = table.subset(np.arange(400) % 3 > 0), table.subset(np.arange(400) % 3 == 0)
+    hetero = SurveyGraph.from_surveys(train).attach(replace(test, labels=None))
+    prior = FrequencyPrior.fit(train, test)
+    shares = NeighborShares.of_test(hetero, prior)
+    assert shares.votes.nnz < 0.5 * np.prod(shares.votes.shape)
+    votes, weight = shares.votes.toarray(), shares.weight[:, None]
+    full = (votes + np.float32(20) * prior.rows(slice(None))) / (weight + np.float32(20))
+    for k, threshold in ((1, 0.0), (30, 0.05), (100, 0.0)):
+        rule = ThresholdTopK(k, threshold)
+        assert (rule.predict(full) != rule.predict(shares.probabilities(20.0))).nnz == 0
+
+
+def test_po_lists_in_parts_are_those_of_one_attachment(monkeypatch):
+    table = survey_table(60, num_species=9, per_cluster=30)
+    po = survey_table(300, num_species=9, per_cluster=150)
+    hetero = SurveyGraph.from_surveys(table).attach(replace(table, labels=None), po)
+    expected = species_lists(hetero, num_po=10, min_po_count=8)
+    monkeypatch.setattr("tighnari_graph.ladder.PO_PART", 7)
+    assert (po_lists(table, po) != scipy_csr(expected)).nnz == 0
 
 
 def test_the_ladder_scores_only_what_was_held_out():
     """Labels that are noise on top of nothing: no step may find more than the common species."""
     rng = np.random.default_rng(0)
     table = survey_table(240, num_species=20, per_cluster=12)
-    from scipy import sparse
-
     noise = sparse.csr_matrix((rng.random((240, 20)) < 0.2).astype(np.float32))
     ladder = climb(replace(table, labels=noise), block_folds(table, 4))
     everything = samples_f1(np.ones((240, 20)), noise)

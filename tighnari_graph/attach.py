@@ -70,6 +70,9 @@ def attach(
         tensor([[0, 1],
                 [0, 0]])
     """
+    for table in (test, presence_only):
+        if not isinstance(table, SurveyTable | None):
+            raise TypeError(f"attach takes SurveyTables, got {type(table).__name__}")
     spec = graph._spec
     hetero = HeteroData()
     for key in (*NODE_ATTRIBUTES, *spec.match_attributes):

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from scipy import sparse
+from torch import Tensor
 
 from tighnari_graph.geodesy import great_circle_km
-from tighnari_graph.spec import EDGE_ATTRIBUTES, NODE_ATTRIBUTES
+from tighnari_graph.neighbors import count_edges
+from tighnari_graph.spec import EDGE_ATTRIBUTES, NODE_ATTRIBUTES, GraphSpec, match_groups
 
 if TYPE_CHECKING:
     from tighnari_graph.graph import SurveyGraph
@@ -23,11 +25,16 @@ def broken_rules(graph: "SurveyGraph") -> list[str]:
 
 
 def _shapes(graph: "SurveyGraph") -> list[str]:
-    absent = [k for k in (*NODE_ATTRIBUTES, *EDGE_ATTRIBUTES, "spec") if k not in graph]
+    if graph.num_nodes is None or not isinstance(graph.get("spec"), GraphSpec | list):
+        return ["no survey graph: build one with SurveyGraph.from_surveys"]
+    absent = [k for k in (*NODE_ATTRIBUTES, *EDGE_ATTRIBUTES) if k not in graph]
     absent += [k for k in graph._spec.match_attributes if k not in graph] if not absent else []
     if absent:
         return [f"no attribute {', '.join(absent)}"]
-    num, edges = len(graph.survey_id), graph.edge_index.size(-1)
+    odd = [k for k in (*NODE_ATTRIBUTES, *EDGE_ATTRIBUTES) if not isinstance(graph[k], Tensor)]
+    if odd or graph.edge_index.dim() != 2 or graph.survey_id.dim() != 1:
+        return [f"{', '.join(odd) or 'edge_index or survey_id'} is no tensor of the right form"]
+    num, edges = len(graph.survey_id), graph.edge_index.size(1)
     long, single, double = torch.int64, torch.float32, torch.float64
     wanted = {
         "survey_id": ((num,), long),
@@ -51,15 +58,33 @@ def _shapes(graph: "SurveyGraph") -> list[str]:
 
 def _nodes(graph: "SurveyGraph") -> list[str]:
     lat, lon = graph.pos.numpy(force=True).T
-    outside = ~((np.abs(lat) <= 90) & (np.abs(lon) <= 180))
-    repeated = len(graph.survey_id) - len(torch.unique(graph.survey_id))
+    spec = graph._spec
     labels = graph.y.values()
+    crow, col = graph.y.crow_indices().numpy(force=True), graph.y.col_indices().numpy(force=True)
+    rising = np.diff(col) > 0
+    rising[crow[1:-1][(crow[1:-1] > 0) & (crow[1:-1] < len(col))] - 1] = True  # a new row begins
     rules = {
-        "surveys lie outside latitude ±90, longitude ±180": outside.sum(),
-        "surveys repeat an id": repeated,
+        "surveys lie outside latitude ±90, longitude ±180": (
+            ~((np.abs(lat) <= 90) & (np.abs(lon) <= 180))
+        ).sum(),
+        "surveys repeat an id": _repeated(graph.survey_id.numpy(force=True)),
         "stored entries of y are not 1": (labels != 1).sum(),
+        "entries of y are repeated or out of order in their row": (~rising).sum(),
+        "species ids are repeated": _repeated(graph.species_ids),
     }
-    return [f"{int(count)} {what}" for what, count in rules.items() if count]
+    for key in graph.keys():  # noqa: SIM118
+        if key.endswith("_code"):
+            names = spec.categories.get(key.removesuffix("_code"), ("",))
+            code = graph[key]
+            rules[f"entries of {key} have no name"] = ((code < -1) | (code >= len(names))).sum()
+    problems = [f"{int(count)} {what}" for what, count in rules.items() if count]
+    if spec.species_names is not None and len(spec.species_names) != len(spec.species_ids):
+        problems.append(f"{len(spec.species_names)} names for {len(spec.species_ids)} species")
+    return problems
+
+
+def _repeated(ids: np.ndarray) -> int:
+    return len(ids) - len(np.unique(ids))
 
 
 def _edges(graph: "SurveyGraph") -> list[str]:
@@ -92,7 +117,17 @@ def _edges(graph: "SurveyGraph") -> list[str]:
         ).sum(),
         "distances are not those between the positions": _wrong_distances(graph, source, target),
     }
+    if not any(rules.values()):
+        rules["pairs within the radius have no edge"] = _all_edges(graph) - len(source)
     return [f"{int(count)} {what}" for what, count in rules.items() if count]
+
+
+def _all_edges(graph: "SurveyGraph") -> int:
+    spec = graph._spec
+    columns = {key: graph[key].numpy(force=True) for key in spec.match_attributes}
+    lat, lon = graph.pos.numpy(force=True).T
+    group = match_groups(columns, graph.num_nodes)
+    return count_edges(lat, lon, group, spec.radius_km, spec.earth_radius_km)
 
 
 def _one_way(source: np.ndarray, target: np.ndarray, num: int) -> int:

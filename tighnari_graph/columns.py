@@ -27,8 +27,9 @@ def numbers(column: pd.Series, source: str, survey_id: np.ndarray | None) -> np.
         SurveyDataError: if it holds text or anything else that is not a number; numbers written
             as text are refused too, since they usually mean a decimal comma or a stray word.
     """
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(column.cat.categories.dtype)
+    column = _plain(column)
+    if len(column) == 0:
+        return np.zeros(0)
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
     if not numeric and pd.api.types.infer_dtype(column, skipna=True) not in _NUMERIC:
         present = column.notna().to_numpy()
@@ -57,15 +58,19 @@ def whole_numbers(
         >>> whole_numbers(pd.Series([4008.0, None]), "a.csv", None)
         (array([4008,    0]), array([False,  True]))
     """
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu":
-        whole = column.to_numpy()
-        missing = np.zeros(len(whole), dtype=bool)
+    column = _plain(column)
+    if pd.api.types.is_integer_dtype(column):
+        missing = column.isna().to_numpy()
+        whole = column.fillna(0).to_numpy()
         refuse(source, whole > np.iinfo(np.int64).max, survey_id, f"{column.name} above 2^63")
     else:
         values = numbers(column, source, survey_id)
         missing = np.isnan(values)
         whole = np.where(missing, 0.0, values)
-        bad = ~np.isfinite(whole) | (np.abs(whole) > _EXACT)
+        large = np.isfinite(whole) & (np.abs(whole) > _EXACT)
+        what = f"a {column.name} above 2^53 stored as a fraction, which cannot hold it exactly"
+        refuse(source, large, survey_id, what)
+        bad = ~np.isfinite(whole)
         bad |= np.where(bad, 0.0, whole) % 1 != 0
         if bad.any():
             what = f"a {column.name} that is not a whole number: {whole[bad][0]:g}"
@@ -76,6 +81,13 @@ def whole_numbers(
     return whole.astype(np.int64), missing
 
 
+def _plain(column: pd.Series) -> pd.Series:
+    """Categories as the values that they are categories of, objects as what they all are."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    return column.infer_objects() if column.dtype == object else column
+
+
 def text_codes(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """A column as codes 0…C−1 in sorted order beside the sorted values; missing is −1.
 
@@ -83,5 +95,5 @@ def text_codes(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         >>> text_codes(pd.Series(["b", "a", None, "b"]))
         (array([ 1,  0, -1,  1]), array(['a', 'b'], dtype=object))
     """
-    codes, values = pd.factorize(column, sort=True, use_na_sentinel=True)
+    codes, values = pd.factorize(_plain(column), sort=True, use_na_sentinel=True)
     return codes.astype(np.int64), np.asarray(values, dtype=object)

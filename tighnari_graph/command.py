@@ -11,13 +11,14 @@ import psutil
 from scipy import sparse
 from torch_geometric.data import HeteroData
 
+from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import written_whole
 from tighnari_graph.folder import DataFolder
 from tighnari_graph.gfv import graph_feature_vectors
 from tighnari_graph.graph import SurveyGraph
-from tighnari_graph.ladder import Ladder, climb
+from tighnari_graph.ladder import PO_PART, Ladder, climb, po_lists
 from tighnari_graph.metrics import samples_f1
-from tighnari_graph.neighbors import count_edges
+from tighnari_graph.neighbors import count_edges, count_edges_between
 from tighnari_graph.plots import plot_degrees, plot_ladder, plot_survey_map, plot_threshold_top_k
 from tighnari_graph.readers import (
     read_frame,
@@ -27,7 +28,7 @@ from tighnari_graph.readers import (
     species_vocabulary,
 )
 from tighnari_graph.report import Report, key_values
-from tighnari_graph.shares import FrequencyPrior, NeighborShares
+from tighnari_graph.shares import LEVELS, FrequencyPrior, NeighborShares
 from tighnari_graph.sparse import scipy_csr
 from tighnari_graph.spec import DEFAULT_MATCH, match_groups
 from tighnari_graph.species_lists import species_lists
@@ -35,8 +36,6 @@ from tighnari_graph.splits import block_folds, block_ids, fold_report, random_fo
 from tighnari_graph.submission import check_submission, write_submission
 from tighnari_graph.surveys import SurveyTable
 from tighnari_graph.virtual import virtual_europe
-
-_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -59,29 +58,29 @@ def run(options: Options) -> dict[str, object]:
         SurveyDataError: on a table that breaks a rule.
     """
     begin = time.perf_counter()
-    out = options.out
-    out.mkdir(parents=True, exist_ok=True)
-    data = options.data
+    out, data = options.out, options.data
+    if out.exists() and not out.is_dir():
+        raise SurveyDataError(f"{out}: a file; --out names a folder")
     if data is None:
         data = out / "virtual_europe"
         _say(f"no --data given: writing a virtual Europe (synthetic surveys) to {data}")
         virtual_europe(seed=options.seed).write(data)
     found = DataFolder.find(data)
+    out.mkdir(parents=True, exist_ok=True)
     _say(f"layout {found.layout}: {', '.join(p.name for p in (found.pa, found.test) if p)}")
 
     train, test, po = _read(found)
     if options.limit is not None and options.limit < len(train):
         train = _some_blocks(train, options.limit, options.seed)
         _say(f"--limit: {len(train):,} surveys of whole blocks, the others are left out")
-    _estimate(train, options.radius_km)
+    _estimate(train, test, po, options)
 
-    ladder = climb(
-        train, block_folds(train, options.folds, seed=options.seed), po, options.radius_km
-    )
-    random = climb(
-        train, random_folds(train, options.folds, options.seed), po, options.radius_km,
-        "random folds",
-    )  # fmt: skip
+    levels = tuple(level for level in LEVELS if train.has(level) and test.has(level))
+    lists = None if po is None else po_lists(train, po, options.radius_km)
+    folds = block_folds(train, options.folds, seed=options.seed)
+    ladder = climb(train, folds, lists, options.radius_km, levels)
+    folds = random_folds(train, options.folds, options.seed)
+    random = climb(train, folds, lists, options.radius_km, levels, "random folds")
     _say(
         f"block-fold samples-F1 {ladder.score:.4f} with K = {ladder.rule.k}, "
         f"θ = {ladder.rule.threshold:.2f}, λ = {ladder.strength:g} km "
@@ -94,12 +93,11 @@ def run(options: Options) -> dict[str, object]:
     for target in ("survey", "test"):
         with written_whole(out / f"gfv_{target}.npz") as part, part.open("wb") as file:
             sparse.save_npz(file, scipy_csr(graph_feature_vectors(hetero, target=target)))
-    lists = scipy_csr(species_lists(hetero)) if po is not None else None
-    shares = NeighborShares.of_test(hetero, FrequencyPrior.fit(train, test))
-    parts = [slice(start, start + _ROWS) for start in range(0, max(len(test), 1), _ROWS)]
-    sets = [ladder.rule.predict(shares.rows(part, ladder.strength)) for part in parts]
-    predicted = sparse.csr_matrix(sparse.vstack(sets, format="csr"))
-    corrected = predicted if lists is None else sparse.csr_matrix(predicted.maximum(lists))
+    shares = NeighborShares.of_test(hetero, FrequencyPrior.fit(train, test, levels))
+    predicted = ladder.rule.predict(shares.probabilities(ladder.strength))
+    corrected = predicted
+    if po is not None:
+        corrected = sparse.csr_matrix(predicted.maximum(scipy_csr(species_lists(hetero))))
     submission = write_submission(
         out / "submission.csv", test.survey_id, corrected, train.species_ids
     )
@@ -154,13 +152,22 @@ def _some_blocks(train: SurveyTable, limit: int, seed: int) -> SurveyTable:
     return train.subset(np.sort(np.argsort(rank, kind="stable")[:limit]))
 
 
-def _estimate(train: SurveyTable, radius_km: float) -> None:
+def _estimate(
+    train: SurveyTable, test: SurveyTable, po: SurveyTable | None, options: Options
+) -> None:
+    """Count edges before they are made, and refuse what will not fit into memory."""
     columns = {name: pd.factorize(train.column(name))[0] for name in DEFAULT_MATCH}
-    edges = count_edges(train.lat, train.lon, match_groups(columns, len(train)), radius_km)
-    dense = min(_ROWS, len(train)) * len(train.species_ids) * 4 * 6  # probabilities of one part
-    need = 60 * edges + 3 * 8 * 150 * len(train) + dense
+    group = match_groups(columns, len(train))
+    edges = count_edges(train.lat, train.lon, group, options.radius_km)
+    need = 0.9e9 + 60 * edges + 8000 * (len(train) + len(test))
+    text = f"graph: {edges:,} directed edges"
+    if po is not None:
+        some = train.subset(np.random.default_rng(options.seed).permutation(len(train))[:1000])
+        near = count_edges_between(po, some, options.radius_km) / max(len(some), 1)
+        need += 200 * len(po) + 120 * near * min(PO_PART, len(train))
+        text += f", about {near:,.0f} PO surveys around a survey"
     free = psutil.virtual_memory().available
-    _say(f"graph: {edges:,} directed edges; needs {need / 1e9:.1f} of {free / 1e9:.1f} GB free")
+    _say(f"{text}; needs about {need / 1e9:.1f} of {free / 1e9:.1f} GB free")
     if need > free:
         raise MemoryError(
             f"this needs about {need / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "

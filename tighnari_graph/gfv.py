@@ -25,7 +25,8 @@ class GFVConv(MessagePassing):
     A survey is never its own neighbour, so its labels never enter its feature. A survey without
     neighbours gets zeros. The layer has no weights. `message` says what happens on an edge;
     `message_and_aggregate`, which is what runs, multiplies matrices instead, so the
-    :math:`E \times S` messages are never held.
+    :math:`E \times S` messages are never held. Where several relations meet at one target in a
+    `HeteroConv`, labels must be dense, since torch cannot stack sparse CSR tensors.
 
     Args:
         degree: :math:`D_i` is the number of neighbours ("count", eq. 1) or the sum of edge weights
@@ -72,6 +73,10 @@ class GFVConv(MessagePassing):
         """Aggregate; see the class."""
         y, size = self._sources(y, size)
         num_edges = edge_index.size(1)
+        for end, name in ((0, "source"), (1, "target")):
+            outside = int(((edge_index[end] < 0) | (edge_index[end] >= size[end])).sum())
+            if outside:
+                raise ValueError(f"{outside} edges have a {name} outside the {size[end]} there are")
         if edge_weight is None:
             edge_weight = torch.ones(num_edges, device=edge_index.device)
         elif len(edge_weight) != num_edges:

@@ -82,6 +82,11 @@ class SurveyGraph(Data):
         for key, value in kwargs.items():
             setattr(self, key, value)
 
+    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if key.endswith("_code"):  # PyG would shift "index_code" or "batch_code" in a batch
+            return 0
+        return super().__inc__(key, value, *args, **kwargs)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> "SurveyGraph":
         return self.clone()  # torch cannot deep-copy sparse CSR tensors
 
@@ -177,7 +182,8 @@ class SurveyGraph(Data):
         return summarize(self)
 
     def validate(self, raise_on_error: bool = True) -> bool:
-        """Check every rule of a survey graph: shapes, order, symmetry, weights, distances, labels.
+        """Check every rule of a survey graph: shapes, codes, labels, order, symmetry, distances,
+        weights, and that no pair within the radius is left without an edge.
 
         Raises:
             SurveyDataError: naming each broken rule and how many nodes or edges break it, unless
@@ -216,8 +222,11 @@ class SurveyGraph(Data):
             FileNotFoundError: if there is no such file.
             SurveyDataError: if it is no saved graph, or breaks a rule of `validate`.
         """
-        graph = cls(**read_graph(path))
-        problems = broken_rules(graph)
+        try:
+            graph = cls(**read_graph(path))
+            problems = broken_rules(graph)
+        except (AttributeError, IndexError, RuntimeError, TypeError) as error:
+            raise SurveyDataError(f"{path}: no saved survey graph ({error})") from error
         if problems:
             raise SurveyDataError(
                 f"{path}: breaks the rules of a survey graph: {'; '.join(problems)}"

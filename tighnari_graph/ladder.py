@@ -3,7 +3,7 @@
 K, θ and λ are chosen on the folds; what is reported for a fold was chosen on the other folds.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -21,13 +21,13 @@ from tighnari_graph.species_lists import species_lists
 from tighnari_graph.species_sets import KS, THRESHOLDS, ThresholdTopK
 from tighnari_graph.surveys import SurveyTable
 
-Probabilities = Callable[[slice], np.ndarray]  # rows of surveys → [n, S]
+Probabilities = Callable[[], sparse.csr_matrix]  # made when needed: [n, S]
 
 SHARES = "neighbour shares"
 STRENGTHS = (5.0, 10.0, 20.0, 40.0, 80.0)  # λ, kilometres of weight
 # θ = 0 is plain Top-K; shares are smaller than a model's probabilities, so θ starts lower.
 SHARE_THRESHOLDS = np.unique(np.concatenate([[0.0], np.arange(0.02, 0.10, 0.01), THRESHOLDS]))
-_ROWS = 4096  # surveys whose probabilities are dense at once
+PO_PART = 4096  # surveys that PO surveys are attached to at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,14 +62,14 @@ class _Fold:
     priors: dict[str, FrequencyPrior]
     features: sparse.csr_matrix
     shares: NeighborShares
-    lists: sparse.csr_matrix | None
 
 
 def climb(
     surveys: SurveyTable,
     folds: np.ndarray,
-    presence_only: SurveyTable | None = None,
+    lists: sparse.csr_matrix | None = None,
     radius_km: float = 10.0,
+    levels: tuple[str, ...] = LEVELS,
     title: str = "block folds",
 ) -> Ladder:
     """Hold out fold after fold, and score every step from the global frequency to PO lists.
@@ -78,15 +78,16 @@ def climb(
         surveys: labelled surveys.
         folds: :math:`(N,)` fold of each, from `block_folds` (or `random_folds`, to see what they
             would have claimed).
-        presence_only: PO surveys of the same vocabulary, for the last step.
+        lists: :math:`(N, S)` species lists to merge in the last step, from `po_lists`.
         radius_km: longest edge of the graph.
+        levels: columns of the prior, coarse to fine; a table may lack the last.
         title: what the progress bar says.
     """
     numbers = np.unique(folds)
     methods: dict[str, list[np.ndarray]] = {}
     kept: list[_Fold] = []
     for number in tqdm(numbers, title, delay=2, disable=None, leave=False):
-        fold = _hold_out(surveys, folds == number, presence_only, radius_km)
+        fold = _hold_out(surveys, folds == number, radius_km, levels)
         kept.append(fold)
         for name, candidates in _methods(fold).items():
             methods.setdefault(name, []).append(np.stack([_scores(fold, c) for c in candidates]))
@@ -105,14 +106,13 @@ def climb(
     corrected = np.empty(len(surveys))
     for fold, (strength, k, threshold) in zip(kept, chosen, strict=True):
         rule = ThresholdTopK(int(KS[k]), float(SHARE_THRESHOLDS[threshold]))
-        for part in _chunks(fold):
-            p, labels = fold.shares.rows(part, STRENGTHS[strength]), fold.labels[part]
-            where = fold.held_out[part]
-            f1[where] = survey_f1(rule.predict(p), labels)
-            if fold.lists is not None:
-                corrected[where] = survey_f1(rule.predict(p, add=fold.lists[part]), labels)
+        sets = rule.predict(fold.shares.probabilities(STRENGTHS[strength]))
+        f1[fold.held_out] = survey_f1(sets, fold.labels)
+        if lists is not None:
+            added = sets.maximum(lists[fold.held_out])
+            corrected[fold.held_out] = survey_f1(added, fold.labels)
     strength, k, threshold = _best(shares)
-    if presence_only is not None:
+    if lists is not None:
         with_lists = {"step": "… with PO lists", "samples-F1": corrected.mean()}
         rows.append({**rows[-1], **with_lists, "tuned on the same folds": np.nan})
     rule = ThresholdTopK(
@@ -124,60 +124,63 @@ def climb(
 
 
 def _hold_out(
-    surveys: SurveyTable,
-    held_out: np.ndarray,
-    presence_only: SurveyTable | None,
-    radius_km: float,
+    surveys: SurveyTable, held_out: np.ndarray, radius_km: float, levels: tuple[str, ...]
 ) -> _Fold:
     train, test = surveys.subset(~held_out), surveys.subset(held_out)
-    graph = SurveyGraph.from_surveys(train, radius_km)
-    hetero = graph.attach(replace(test, labels=None), presence_only)
+    hetero = SurveyGraph.from_surveys(train, radius_km).attach(replace(test, labels=None))
     names = ["global frequency", "regional frequency", "regional, then national frequency"]
     priors = {
-        name: FrequencyPrior.fit(train, test, LEVELS[:depth]) for depth, name in enumerate(names)
+        name: FrequencyPrior.fit(train, test, levels[:depth])
+        for depth, name in enumerate(names[: len(levels) + 1])
     }
-    if "country" not in surveys.meta:
-        del priors[names[2]]
     return _Fold(
         np.flatnonzero(held_out),
         test.known_labels(),
         priors,
         scipy_csr(graph_feature_vectors(hetero, target="test")),
         NeighborShares.of_test(hetero, list(priors.values())[-1]),
-        None if presence_only is None else scipy_csr(species_lists(hetero)),
     )
 
 
 def _methods(fold: _Fold) -> dict[str, list[Probabilities]]:
     """For each method its candidates, one for each λ where there is a choice."""
-    regional = fold.priors.get("regional frequency", fold.shares.prior)
+    regional = fold.priors.get("regional frequency", next(iter(fold.priors.values())))
 
-    def with_fallback(rows: slice) -> np.ndarray:
-        features = fold.features[rows].toarray()
-        isolated = features.max(axis=1) == 0
-        features[isolated] = regional.rows(rows)[isolated]
-        return features
+    def with_fallback() -> sparse.csr_matrix:
+        isolated = np.diff(fold.features.indptr) == 0
+        return fold.features + sparse.diags_array(isolated.astype(np.float32)) @ regional.top()
 
     return {
-        **{name: [prior.rows] for name, prior in fold.priors.items()},
-        "GFV": [lambda rows: fold.features[rows].toarray()],
+        **{name: [prior.top] for name, prior in fold.priors.items()},
+        "GFV": [lambda: fold.features],
         "GFV, isolates from the region": [with_fallback],
-        SHARES: [partial(fold.shares.rows, strength=strength) for strength in STRENGTHS],
+        SHARES: [partial(fold.shares.probabilities, strength) for strength in STRENGTHS],
     }
-
-
-def _chunks(fold: _Fold) -> Iterator[slice]:
-    """Surveys of a fold, as many at a time as may be dense."""
-    return (slice(start, start + _ROWS) for start in range(0, len(fold.held_out), _ROWS))
 
 
 def _scores(fold: _Fold, probabilities: Probabilities) -> np.ndarray:
     """F1 of every K and θ, summed over a fold's surveys."""
-    total = np.zeros((len(KS), len(SHARE_THRESHOLDS)))
-    for rows in _chunks(fold):
-        p = probabilities(rows)
-        total += ThresholdTopK.fit(p, fold.labels[rows], KS, SHARE_THRESHOLDS).scores * len(p)
-    return total
+    rule = ThresholdTopK.fit(probabilities(), fold.labels, KS, SHARE_THRESHOLDS)
+    return rule.scores * len(fold.held_out)
+
+
+def po_lists(
+    surveys: SurveyTable, presence_only: SurveyTable, radius_km: float = 10.0
+) -> sparse.csr_matrix:
+    r"""Species lists (algorithm 2) of labelled surveys from PO alone, :math:`(N, S)` scipy CSR.
+
+    They do not depend on folds. Surveys are attached some thousands at a time, since millions of
+    PO surveys make hundreds of edges to each.
+    """
+    nothing = surveys.subset(np.zeros(0, dtype=np.int64))
+    graph = SurveyGraph.from_surveys(nothing, radius_km)
+    starts = range(0, max(len(surveys), 1), PO_PART)
+    lists = []
+    for start in tqdm(starts, "PO lists", delay=2, disable=None, leave=False):
+        part = surveys.subset(np.arange(start, min(start + PO_PART, len(surveys))))
+        hetero = graph.attach(replace(part, labels=None), presence_only)
+        lists.append(scipy_csr(species_lists(hetero)))
+    return sparse.csr_matrix(sparse.vstack(lists, format="csr"))
 
 
 def _best(sums: np.ndarray) -> tuple[int, int, int]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tighnari_graph.sparse import Labels, scipy_csr
+from tighnari_graph.sparse import Labels, zero_one
 
 
 def samples_f1(sets: Labels, labels: Labels) -> float:
@@ -16,7 +16,7 @@ def samples_f1(sets: Labels, labels: Labels) -> float:
         - **sets, labels:** :math:`(N, S)` 0/1, dense or sparse, numpy, scipy or torch
 
     Raises:
-        ValueError: if shapes differ or there are no surveys.
+        ValueError: if shapes differ, there are no surveys, or entries are neither 0 nor 1.
 
     Source: Liu et al. 2024, equations 12–13.
 
@@ -36,20 +36,16 @@ def survey_f1(sets: Labels, labels: Labels) -> np.ndarray:
         >>> survey_f1(np.array([[1, 1, 0], [0, 0, 0]]), np.array([[1, 0, 1], [0, 0, 0]]))
         array([0.5, 1. ])
     """
-    predicted, true = scipy_csr(sets).astype(bool), scipy_csr(labels).astype(bool)
+    predicted, true = zero_one(sets, "sets"), zero_one(labels, "labels")
     if predicted.shape != true.shape:
         raise ValueError(f"predicted sets are {predicted.shape}, labels {true.shape}")
     if predicted.shape[0] == 0:
         raise ValueError("samples-F1 of no surveys is not defined")
-    hits = _row_sums(predicted.multiply(true))
-    return f1_of_counts(hits, _row_sums(predicted), _row_sums(true))
+    hits = np.diff(predicted.multiply(true).tocsr().indptr)
+    return f1_of_counts(hits, np.diff(predicted.indptr), np.diff(true.indptr))
 
 
 def f1_of_counts(hits: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """F1 from the sizes of the intersection and of both sets; 1 where both sets are empty."""
     total = predicted + true
     return np.where(total > 0, 2 * hits / np.maximum(total, 1), 1.0)
-
-
-def _row_sums(matrix: Labels) -> np.ndarray:
-    return np.asarray(scipy_csr(matrix).astype(bool).sum(axis=1), dtype=np.int64).ravel()

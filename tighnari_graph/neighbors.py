@@ -17,10 +17,12 @@ from sklearn.neighbors import BallTree
 from tqdm import tqdm
 
 from tighnari_graph.geodesy import EARTH_RADIUS_KM, chord_of_km, km_of_chord, unit_vectors
+from tighnari_graph.surveys import SurveyTable
 
 BACKENDS = ("kdtree", "balltree")
 BOUNDARY_KM = 1e-9
 _CHUNK = 1 << 16  # pairs whose distances are worked out at once: stays in the cache
+_BUNDLE = 1 << 12  # surveys of small groups that share a tree
 _BALLTREE_PAIRS = 1 << 20  # most pairs that one BallTree query may return
 
 T = TypeVar("T")
@@ -62,7 +64,7 @@ def radius_edges(
 
     def edges_of(members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         points = vectors[members]
-        one, other = search.pairs(points)
+        one, other = search.pairs(points, group[members])
         near, distance = search.within(points, points, one, other)
         one, other = one[near], other[near]
         both = np.concatenate([distance, distance])
@@ -72,9 +74,9 @@ def radius_edges(
         degree[members] = np.diff(indptr)
         return indptr, source, both[order]
 
-    groups = [members for members in _members(group) if len(members) > 1]
-    found = _in_threads(edges_of, groups, "searching neighbours")
-    return _assemble(found, groups, groups, degree)
+    bundles = _members(_bundles(group, group)[0])
+    found = _in_threads(edges_of, bundles, "searching neighbours")
+    return _assemble(found, bundles, bundles, degree)
 
 
 def radius_edges_between(
@@ -114,16 +116,18 @@ def radius_edges_between(
     src_vectors, dst_vectors = unit_vectors(lat_src, lon_src), unit_vectors(lat_dst, lon_dst)
     degree = np.zeros(len(lat_dst), dtype=np.int64)
     reach = np.flatnonzero(_within_reach(src_vectors, dst_vectors, search.chord))
-    src_of = {int(group_src[reach[m[0]]]): reach[m] for m in _members(group_src[reach])}
-    dst_of = {int(group_dst[members[0]]): members for members in _members(group_dst)}
+    src_bundle, dst_bundle = _bundles(group_src[reach], group_dst)
+    src_of = {int(src_bundle[m[0]]): reach[m] for m in _members(src_bundle)}
+    dst_of = {int(dst_bundle[m[0]]): m for m in _members(dst_bundle)}
     shared = sorted(src_of.keys() & dst_of.keys())
 
     def edges_of(key: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        src, dst = src_vectors[src_of[key]], dst_vectors[dst_of[key]]
-        source, target = search.pairs_between(src, dst)
+        a, b = src_of[key], dst_of[key]
+        src, dst = src_vectors[a], dst_vectors[b]
+        source, target = search.pairs_between(src, dst, group_src[a], group_dst[b])
         near, distance = search.within(src, dst, source, target)
         indptr, source, order = _sorted_edges(source[near], target[near], len(src), len(dst))
-        degree[dst_of[key]] = np.diff(indptr)
+        degree[b] = np.diff(indptr)
         return indptr, source, distance[order]
 
     found = _in_threads(edges_of, shared, "attaching")
@@ -143,10 +147,23 @@ def count_edges(
         >>> count_edges(np.array([45.0, 45.05]), np.array([7.0, 7.0]), np.array([0, 0]))
         2
     """
-    chord = _Search(radius_km, earth_radius_km, "kdtree").chord
+    search = _Search(radius_km, earth_radius_km, "kdtree")
     vectors = unit_vectors(lat, lon)
-    trees = (cKDTree(vectors[members]) for members in _members(group) if len(members) > 1)
-    return sum(int(tree.count_neighbors(tree, chord)) - tree.n for tree in trees)
+    trees = (
+        cKDTree(_apart(vectors[members], group[members]))
+        for members in _members(_bundles(group, group)[0])
+    )
+    return sum(int(tree.count_neighbors(tree, search.chord)) - tree.n for tree in trees)
+
+
+def count_edges_between(src: SurveyTable, dst: SurveyTable, radius_km: float = 10.0) -> int:
+    """How many pairs of the same year lie within the radius, as between PO and test surveys."""
+    search = _Search(radius_km, EARTH_RADIUS_KM, "kdtree")
+    src_vectors, dst_vectors = unit_vectors(src.lat, src.lon), unit_vectors(dst.lat, dst.lon)
+    near = _within_reach(src_vectors, dst_vectors, search.chord)
+    src_tree = cKDTree(_apart(src_vectors[near], src.year[near]))
+    dst_tree = cKDTree(_apart(dst_vectors, dst.year))
+    return int(src_tree.count_neighbors(dst_tree, search.chord))
 
 
 class _Search:
@@ -164,27 +181,32 @@ class _Search:
         self.chord = chord_of_km(radius_km, earth_radius_km) * (1 + 1e-9) + 1e-12
         self.angle = min(radius_km / earth_radius_km * (1 + 1e-6) + 1e-9, np.pi)
 
-    def pairs(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def pairs(self, points: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Candidates among one set of points, each pair once."""
         if self.backend == "kdtree":
-            pairs = cKDTree(points).query_pairs(self.chord, output_type="ndarray")
+            tree = cKDTree(_apart(points, group))
+            pairs = tree.query_pairs(self.chord, output_type="ndarray")
             return pairs[:, 0], pairs[:, 1]
-        source, target = self.pairs_between(points, points)
+        source, target = self.pairs_between(points, points, group, group)
         once = source < target
         return source[once], target[once]
 
-    def pairs_between(self, src: np.ndarray, dst: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def pairs_between(
+        self, src: np.ndarray, dst: np.ndarray, src_group: np.ndarray, dst_group: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Candidates from one set of points to another."""
         if self.backend == "kdtree":
-            found = cKDTree(src).sparse_distance_matrix(
-                cKDTree(dst), self.chord, output_type="ndarray"
+            found = cKDTree(_apart(src, src_group)).sparse_distance_matrix(
+                cKDTree(_apart(dst, dst_group)), self.chord, output_type="ndarray"
             )
             return found["i"], found["j"]
         tree = BallTree(_radians(src), metric="haversine")
         parts = list(_balltree_pairs(tree, _radians(dst), self.angle))
         if not parts:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        source, target = (np.concatenate(ends) for ends in zip(*parts, strict=True))
+        same = src_group[source] == dst_group[target]
+        return source[same], target[same]
 
     def within(
         self, src: np.ndarray, dst: np.ndarray, source: np.ndarray, target: np.ndarray
@@ -202,6 +224,28 @@ class _Search:
             near[part] = km <= self.radius_km + BOUNDARY_KM
             distance[part] = np.minimum(km, self.radius_km)
         return near, distance[near]
+
+
+def _apart(points: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Points with their group as a fourth coordinate, farther apart than any chord."""
+    if not len(group) or (group == group[0]).all():
+        return points
+    return np.column_stack([points, 4.0 * group])
+
+
+def _bundles(src: np.ndarray, dst: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Groups to search together: a large one alone, small ones with others, −1 where none can be.
+
+    A tree for every group of two would cost more than the search.
+    """
+    shared = int(max(src.max(initial=-1), dst.max(initial=-1))) + 1
+    size = [np.bincount(group[group >= 0], minlength=shared) for group in (src, dst)]
+    points = size[0] + size[1]
+    useful = (size[0] > 0) & (size[1] > 0) & (points > 2 if src is dst else True)
+    small = useful & (points < _BUNDLE)
+    bundle = np.where(useful, np.arange(shared) + shared, -1)
+    bundle[small] = np.cumsum(points * small)[small] // _BUNDLE
+    return tuple(np.append(bundle, -1)[group] for group in (src, dst))
 
 
 def _radians(points: np.ndarray) -> np.ndarray:

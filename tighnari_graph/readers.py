@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv, parquet
 
+from tighnari_graph.columns import numbers
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.surveys import SurveyTable
 
@@ -28,7 +29,7 @@ def read_frame(source: Source, include: list[str] | None = None) -> tuple[pd.Dat
 
     Args:
         source: path of a CSV or Parquet file, or a DataFrame, which is passed through.
-        include: the columns to read; by default all.
+        include: the columns to read, if they are there; by default all.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -49,21 +50,29 @@ def read_frame(source: Source, include: list[str] | None = None) -> tuple[pd.Dat
         start = file.read(4)
     try:
         if start == b"PAR1" or path.suffix in (".parquet", ".pq"):
-            table = parquet.ParquetFile(path).read(columns=include)
+            file = parquet.ParquetFile(path)
+            table = file.read(columns=_present(include, file.schema_arrow.names))
         else:
             table = _read_csv(path, include)
+        frame = table.to_pandas()
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise SurveyDataError(f"{path.name}: cannot be read as a table: {error}") from error
-    if len(table) == 0:
+    if len(frame) == 0:
         raise SurveyDataError(f"{path.name}: the file holds a header and no rows")
-    frame = table.to_pandas()
     if len(frame.columns) == 1 and ";" in str(frame.columns[0]):
         raise SurveyDataError(f"{path.name}: columns are separated by ';', expected ','")
     return frame, path.name
 
 
+def _present(include: list[str] | None, names: list[str]) -> list[str] | None:
+    return None if include is None else [name for name in include if name in names]
+
+
 def _read_csv(path: Path, include: list[str] | None) -> pa.Table:
-    def read(types: dict[str, pa.DataType]) -> pa.Table:
+    if include is not None:
+        include = _present(include, csv.open_csv(path).schema.names)
+
+    def read(types: dict[str, pa.DataType], newlines: bool = False) -> pa.Table:
         options = csv.ConvertOptions(
             column_types=types,
             include_columns=include,
@@ -71,18 +80,21 @@ def _read_csv(path: Path, include: list[str] | None) -> pa.Table:
             auto_dict_encode=True,
             auto_dict_max_cardinality=10_000,
         )
-        return csv.read_csv(path, convert_options=options)
+        parse = csv.ParseOptions(newlines_in_values=newlines)
+        return csv.read_csv(path, convert_options=options, parse_options=parse)
 
     try:
         return read(_TYPES)
-    except pa.ArrowKeyError as error:
-        raise SurveyDataError(f"{path.name}: {error.args[0]}") from error
     except pa.ArrowInvalid as error:
-        if "conversion error" not in str(error):
-            raise
-        # A value does not fit its column: read all as text, and let the checks name the rows.
+        # A value does not fit its column, or holds a newline: read all as text, more slowly, and
+        # let the checks name the rows.
         names = csv.open_csv(path).schema.names
-        table = read(dict.fromkeys(names, pa.string()))
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise SurveyDataError(
+                f"{path.name}: column names occur twice: {', '.join(twice)}"
+            ) from error
+        table = read(dict.fromkeys(names, pa.string()), newlines=True)
         return table.from_pandas(_numbers_where_possible(table.to_pandas()), preserve_index=False)
 
 
@@ -101,6 +113,16 @@ def _require(frame: pd.DataFrame, names: tuple[str, ...], source: str) -> None:
             f"{source}: no column {', '.join(missing)} among "
             f"{', '.join(map(str, frame.columns)) or 'no columns at all'}"
         )
+
+
+def _checked(frame: pd.DataFrame, required: tuple[str, ...], source: str) -> pd.DataFrame:
+    """The columns that must be there, and those that hold numbers wherever they are."""
+    _require(frame, required, source)
+    for name in ("areaInM2", "geoUncertaintyInM"):
+        if name in frame and frame.columns.is_unique:
+            ids = frame["surveyId"].to_numpy()
+            frame = frame.assign(**{name: numbers(frame[name], source, ids)})
+    return frame
 
 
 def _require_numbers(table: SurveyTable, source: str) -> SurveyTable:
@@ -136,7 +158,7 @@ def read_glc24_pa(
         (array([[1., 0., 1.]], dtype=float32), 1)
     """
     frame, name = read_frame(source)
-    _require(frame, ("surveyId", "lat", "lon", "year", "region", "speciesId"), name)
+    frame = _checked(frame, ("surveyId", "lat", "lon", "year", "region", "speciesId"), name)
     return _require_numbers(SurveyTable.from_long(frame, species_ids, source=name), name)
 
 
@@ -157,7 +179,7 @@ def read_glc24_po(
     Source: Liu et al. 2024, sections 3.1 and 3.2.
     """
     frame, name = read_frame(source)
-    _require(frame, ("surveyId", "lat", "lon", "year", "speciesId"), name)
+    frame = _checked(frame, ("surveyId", "lat", "lon", "year", "speciesId"), name)
     return _require_numbers(SurveyTable.from_long(frame, species_ids, source=name), name)
 
 
@@ -169,7 +191,7 @@ def read_glc24_test(source: Source) -> SurveyTable:
         SurveyDataError: if it is no such table.
     """
     frame, name = read_frame(source)
-    _require(frame, ("surveyId", "lat", "lon", "year", "region"), name)
+    frame = _checked(frame, ("surveyId", "lat", "lon", "year", "region"), name)
     unread = "speciesId" in frame
     table = SurveyTable.from_long(frame.drop(columns="speciesId", errors="ignore"), source=name)
     if unread:
@@ -193,7 +215,7 @@ def species_vocabulary(*sources: Source | SurveyTable) -> np.ndarray:
         >>> species_vocabulary(pa_rows, po_rows)
         array([2, 5, 9])
     """
-    found = [_species_of(source) for source in sources]
+    found = [ids for ids in map(_species_of, sources) if len(ids)]
     if len({ids.dtype == object for ids in found}) > 1:
         raise ValueError("species_vocabulary: some sources name species, others number them")
     return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
@@ -202,8 +224,9 @@ def species_vocabulary(*sources: Source | SurveyTable) -> np.ndarray:
 def _species_of(source: Source | SurveyTable) -> np.ndarray:
     if isinstance(source, SurveyTable):
         return source.species_ids if source.species_names is None else source.species_names
-    frame, name = read_frame(source, None if isinstance(source, pd.DataFrame) else ["speciesId"])
+    frame, name = read_frame(source, ["surveyId", "speciesId"])
     _require(frame, ("speciesId",), name)
-    rows = frame[["speciesId"]].drop_duplicates().assign(surveyId=0, lat=0.0, lon=0.0, year=0)
-    table = SurveyTable.from_long(rows, source=name)
+    ids = frame["surveyId"] if "surveyId" in frame else pd.Series(0, index=frame.index)
+    rows = pd.DataFrame({"surveyId": ids, "speciesId": frame["speciesId"]})
+    table = SurveyTable.from_long(rows.assign(lat=0.0, lon=0.0, year=0), source=name)
     return table.species_ids if table.species_names is None else table.species_names

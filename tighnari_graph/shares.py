@@ -14,10 +14,12 @@ from torch_geometric.utils import scatter
 
 from tighnari_graph.gfv import graph_feature_vectors
 from tighnari_graph.sparse import scipy_csr
+from tighnari_graph.species_sets import top_species
 from tighnari_graph.surveys import SurveyTable
 
 LEVELS = ("region", "country")
 LEVEL_SURVEYS = 20.0
+TOP = 100  # longest list of species that shares are exact for: the largest K that is tried
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,7 @@ class FrequencyPrior:
         train_group = np.zeros(len(train), dtype=np.int64)
         target_group = np.zeros(len(target), dtype=np.int64)
         for level in levels:
-            if not (_has(train, level) and _has(target, level)):
+            if not (train.has(level) and target.has(level)):
                 continue
             finer = np.stack([train_group, _codes(train, target, level)[0]], axis=1)
             keys, finer_group = np.unique(finer, axis=0, return_inverse=True)
@@ -94,9 +96,14 @@ class FrequencyPrior:
         """Prior of some target surveys, [n, S]."""
         return self.frequency[self.group[which]]
 
-
-def _has(table: SurveyTable, level: str) -> bool:
-    return level in table.meta or (level == "region" and table.region is not None)
+    def top(self, num: int = TOP) -> sparse.csr_matrix:
+        r"""The ``num`` most frequent species of every target survey, :math:`(N, S)` scipy CSR."""
+        columns, values = top_species(self.frequency, num)
+        indptr = np.arange(len(values) + 1) * values.shape[1]
+        shape = self.frequency.shape
+        groups = sparse.csr_matrix((values.ravel(), columns.ravel(), indptr), shape=shape)
+        groups.sort_indices()
+        return sparse.csr_matrix(groups[self.group])
 
 
 def _codes(train: SurveyTable, target: SurveyTable, level: str) -> tuple[np.ndarray, np.ndarray]:
@@ -110,25 +117,28 @@ def _codes(train: SurveyTable, target: SurveyTable, level: str) -> tuple[np.ndar
 
 @dataclass(frozen=True, eq=False)
 class NeighborShares:
-    r"""What the neighbours of each target survey say: weighted species counts, and the weight.
+    r"""The neighbours' votes for each target survey, beside the prior, for the species that matter.
+
+    Those are the species that some neighbour has, and the most frequent ones of the region: no
+    other can be among a survey's `TOP` most probable. So a row holds some hundreds of entries
+    instead of *S*, and is exact for every list of at most `TOP` species.
 
     Attributes:
-        weighted: :math:`(N, S)` scipy CSR, :math:`\sum_j w_{ij} y_j`.
+        votes: :math:`(N, S)` scipy CSR, :math:`\sum_j w_{ij} y_j`, with stored zeros where only
+            the prior speaks.
+        frequency: the prior at each stored entry of ``votes``.
         weight: :math:`(N,)` float32, :math:`\sum_j w_{ij}`, kilometres.
-        prior: frequencies to shrink towards.
 
     Example:
-        >>> from scipy import sparse
         >>> shares = NeighborShares(
-        ...     sparse.csr_matrix([[6.0, 2.0]]), np.array([8.0], dtype=np.float32),
-        ...     FrequencyPrior(np.array([[0.5, 0.1]], dtype=np.float32), np.array([0])))
-        >>> shares.rows(slice(None), strength=2.0)
+        ...     sparse.csr_matrix([[6.0, 2.0]]), np.array([0.5, 0.1]), np.array([8.0]))
+        >>> shares.probabilities(strength=2.0).toarray().round(2)
         array([[0.7 , 0.22]])
     """
 
-    weighted: sparse.csr_matrix
+    votes: sparse.csr_matrix
+    frequency: np.ndarray
     weight: np.ndarray
-    prior: FrequencyPrior
 
     @classmethod
     def of_test(cls, hetero: HeteroData, prior: FrequencyPrior) -> "NeighborShares":
@@ -142,10 +152,28 @@ class NeighborShares:
         features = scipy_csr(graph_feature_vectors(hetero, target="test", normalize=None))
         degree = np.bincount(edges.edge_index[1].numpy(force=True), minlength=num)
         weight = scatter(edges.edge_weight, edges.edge_index[1], dim_size=num, reduce="sum")
-        weighted = sparse.diags_array(np.sqrt(degree).astype(np.float32)) @ features
-        return cls(sparse.csr_matrix(weighted), weight.numpy(force=True), prior)
 
-    def rows(self, which: slice, strength: float) -> np.ndarray:
-        r"""Probabilities of some surveys, :math:`(n, S)` float32; ``strength`` is λ in km."""
-        votes = self.weighted[which].toarray() + np.float32(strength) * self.prior.rows(which)
-        return votes / (self.weight[which, None] + np.float32(strength))
+        stored = sparse.csr_matrix(features.astype(bool) + prior.top().astype(bool))
+        row, features_row = _rows_of(stored), _rows_of(features)
+        votes = np.zeros(stored.nnz, dtype=np.float32)
+        place = np.searchsorted(
+            row * stored.shape[1] + stored.indices,
+            features_row * stored.shape[1] + features.indices,
+        )
+        votes[place] = features.data * np.sqrt(degree).astype(np.float32)[features_row]
+        frequency = prior.frequency[prior.group[row], stored.indices]
+        stored = sparse.csr_matrix((votes, stored.indices, stored.indptr), shape=stored.shape)
+        return cls(stored, frequency, weight.numpy(force=True))
+
+    def probabilities(self, strength: float) -> sparse.csr_matrix:
+        r"""Shares of the species that matter, :math:`(N, S)` scipy CSR; ``strength`` is λ in km."""
+        row = _rows_of(self.votes)
+        shares = self.votes.data + np.asarray(strength, self.frequency.dtype) * self.frequency
+        shares /= (self.weight + np.asarray(strength, self.weight.dtype))[row]
+        parts = (shares, self.votes.indices, self.votes.indptr)
+        return sparse.csr_matrix(parts, shape=self.votes.shape)
+
+
+def _rows_of(matrix: sparse.csr_matrix) -> np.ndarray:
+    """Row of each stored entry."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))

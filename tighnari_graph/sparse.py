@@ -17,7 +17,7 @@ with warnings.catch_warnings():
     torch.sparse_csr_tensor([0], [], [], size=(0, 0))
 
 _SMALL = 1 << 16  # entries under which one thread is enough
-Labels: TypeAlias = Tensor | np.ndarray | sparse.csr_matrix
+Labels: TypeAlias = Tensor | np.ndarray | sparse.spmatrix | sparse.sparray
 
 
 def torch_csr(matrix: sparse.sparray | sparse.spmatrix) -> Tensor:
@@ -49,7 +49,8 @@ def scipy_csr(matrix: Labels) -> sparse.csr_matrix:
     """
     if isinstance(matrix, Tensor):
         if matrix.layout == torch.strided:
-            matrix = matrix.detach().cpu().numpy()
+            short = matrix.dtype == torch.bfloat16  # unknown to numpy
+            matrix = (matrix.float() if short else matrix).numpy(force=True)
         else:
             matrix = (matrix if matrix.layout == torch.sparse_csr else matrix.to_sparse_csr()).cpu()
             parts = (matrix.values(), matrix.col_indices(), matrix.crow_indices())
@@ -58,6 +59,30 @@ def scipy_csr(matrix: Labels) -> sparse.csr_matrix:
     if not sparse.issparse(matrix) and np.ndim(matrix) != 2:
         raise ValueError(f"expected a matrix [surveys, species], got shape {np.shape(matrix)}")
     return sparse.csr_matrix(matrix)
+
+
+def zero_one(matrix: Labels, what: str) -> sparse.csr_matrix:
+    """A matrix of 0/1 as scipy CSR of bool, without stored zeros.
+
+    Raises:
+        ValueError: if it holds anything else, such as probabilities; ``what`` names it.
+
+    Example:
+        >>> zero_one(np.array([[0.3, 1.0]]), "sets")
+        Traceback (most recent call last):
+        ...
+        ValueError: sets must be 0 or 1; 1 entries are not, the first is 0.3
+    """
+    given = scipy_csr(matrix)
+    odd = ~((given.data == 0) | (given.data == 1))
+    if odd.any():
+        raise ValueError(
+            f"{what} must be 0 or 1; {odd.sum()} entries are not, the first is {given.data[odd][0]}"
+        )
+    found = given.astype(bool)
+    found.eliminate_zeros()
+    found.sum_duplicates()
+    return found
 
 
 def csr_product(left: Labels, right: Labels, title: str = "multiplying") -> sparse.csr_matrix:

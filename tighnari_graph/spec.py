@@ -99,6 +99,8 @@ class GraphSpec:
         """The spec back from its text; ValueError, KeyError or TypeError on any other."""
         values = json.loads(text)
         names = values["species_names"]
+        if not isinstance(values["categories"], dict) or not isinstance(names, list | None):
+            raise TypeError("categories or species_names of the header are of another form")
         return cls(
             radius_km=float(values["radius_km"]),
             earth_radius_km=float(values["earth_radius_km"]),

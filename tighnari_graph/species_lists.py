@@ -1,7 +1,8 @@
 """Species that stand on the lists of nearly all nearest surveys: algorithm 2."""
 
-import torch
+import numpy as np
 from jaxtyping import Float
+from scipy import sparse
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
@@ -56,6 +57,12 @@ def species_lists(
     """
     if source not in SOURCES:
         raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
+    if not isinstance(hetero, HeteroData):
+        raise TypeError(
+            f"species_lists takes what graph.attach returns, got {type(hetero).__name__}"
+        )
+    if min(num_neighbors, num_po) < 0:
+        raise ValueError(f"num_neighbors and num_po are counts, got {num_neighbors}, {num_po}")
     rules = {"survey": (num_neighbors, min_count), "po": (num_po, min_po_count)}
     lists = None
     for node_type, (num, exceed) in rules.items():
@@ -70,21 +77,26 @@ def species_lists(
     return torch_csr(lists)
 
 
-def _nearest(hetero: HeteroData, node_type: str, num: int) -> Tensor:
+def _nearest(hetero: HeteroData, node_type: str, num: int) -> sparse.csr_matrix:
     """Which sources are among the nearest ``num`` of each test node, [N_test, N_src] of 0/1."""
     store = hetero[node_type, "near", "test"]
-    source, target = store.edge_index
-    survey_id = hetero[node_type].survey_id[source]
-    order = survey_id.argsort(stable=True)
-    order = order[store.edge_distance_km[order].argsort(stable=True)]
-    order = order[target[order].argsort(stable=True)]
-    target, source = target[order], source[order]
-    num_test = len(hetero["test"].survey_id)
-    first = torch.searchsorted(target, torch.arange(num_test + 1, device=target.device))
-    rank = torch.arange(len(target), device=target.device) - first[target]
-    chosen = rank < num
-    taken = torch.clamp(first[1:] - first[:-1], max=num)
-    crow = torch.cat([taken.new_zeros(1), taken.cumsum(0)])
-    size = (num_test, len(hetero[node_type].survey_id))
-    ones = torch.ones(int(crow[-1]), device=target.device)
-    return torch.sparse_csr_tensor(crow, source[chosen], ones, size=size)
+    source, target = store.edge_index.numpy(force=True)
+    distance = store.edge_distance_km.numpy(force=True)
+    num_test, num_src = len(hetero["test"].survey_id), len(hetero[node_type].survey_id)
+
+    # Of each test node keep what is no farther than its num-th nearest, and only then order by id.
+    first = np.searchsorted(target, np.arange(num_test + 1))  # edges are sorted by target
+    ordered = np.sort((target << 32) | distance.view(np.int32))  # distances ≥ 0 sort as their bits
+    last = np.minimum(first[:-1] + num, first[1:]) - 1
+    some = first[:-1] < first[1:]
+    limit = np.full(num_test, -1, dtype=np.int64)
+    limit[some] = ordered[last[some]] & 0xFFFFFFFF
+    near = distance.view(np.int32) <= limit[target]
+    source, target, distance = source[near], target[near], distance[near]
+    survey_id = hetero[node_type].survey_id.numpy(force=True)[source]
+    order = np.lexsort((survey_id, distance, target))
+    source, target = source[order], target[order]
+    rank = np.arange(len(target)) - np.searchsorted(target, target)
+    source, target = source[rank < num], target[rank < num]
+    ones = np.ones(len(source), dtype=np.float32)
+    return sparse.csr_matrix((ones, (target, source)), shape=(num_test, num_src))

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -36,7 +37,7 @@ def write_graph(graph: "SurveyGraph", path: str | Path) -> None:
                 f"lost; delete it first (del graph.{key}) or store it elsewhere"
             )
     tensors["species_ids"] = torch.from_numpy(graph.species_ids)
-    tensors = {key: value.cpu().contiguous() for key, value in tensors.items()}
+    tensors = {key: value.cpu().clone().contiguous() for key, value in tensors.items()}
     with written_whole(path) as part:
         save_file(tensors, part, metadata={_HEADER: graph._spec.to_json()})
 
@@ -55,6 +56,8 @@ def read_graph(path: str | Path) -> dict[str, Any]:
                 raise SurveyDataError(f"{path}: a safetensors file, but no saved survey graph")
             values: dict[str, Any] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         species_ids = values.pop("species_ids").numpy()
+        if species_ids.dtype != np.int64 or species_ids.ndim != 1 or "num_nodes" in values:
+            raise ValueError("species_ids are no whole numbers, or num_nodes is stored")
         crow, col = values.pop("y.crow"), values.pop("y.col")
         size = (len(values["survey_id"]), len(species_ids))
         values["y"] = torch.sparse_csr_tensor(

@@ -8,7 +8,7 @@ import pandas as pd
 
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import written_whole
-from tighnari_graph.sparse import Labels, scipy_csr
+from tighnari_graph.sparse import Labels, zero_one
 
 HEADER = ["surveyId", "predictions"]
 
@@ -27,7 +27,8 @@ def write_submission(
         - **species_ids:** :math:`(S,)`, column → speciesId
 
     Raises:
-        ValueError: if lengths do not fit or a survey id is repeated.
+        ValueError: if lengths do not fit, an id is repeated or no whole number, or ``sets`` holds
+            anything but 0 and 1.
 
     Source: GeoLifeCLEF 2024, submission format.
 
@@ -40,18 +41,20 @@ def write_submission(
         7,4 9
         <BLANKLINE>
     """
-    chosen = scipy_csr(sets).astype(bool)
+    chosen = zero_one(sets, "sets")
     survey_ids, species_ids = np.asarray(survey_ids), np.asarray(species_ids)
     if chosen.shape != (len(survey_ids), len(species_ids)):
         raise ValueError(
             f"sets are {chosen.shape}, expected ({len(survey_ids)} surveys, "
             f"{len(species_ids)} species)"
         )
-    ids, count = np.unique(survey_ids, return_counts=True)
-    if (count > 1).any():
-        some = ", ".join(map(str, ids[count > 1][:5]))
-        raise ValueError(f"{(count > 1).sum()} survey ids are repeated ({some})")
-    chosen.eliminate_zeros()
+    for what, given in (("survey", survey_ids), ("species", species_ids)):
+        if given.size and given.dtype.kind not in "iuUOT":
+            raise ValueError(f"{what} ids must be whole numbers, got {given.dtype}")
+        ids, count = np.unique(given, return_counts=True)
+        if (count > 1).any():
+            some = ", ".join(map(str, ids[count > 1][:5]))
+            raise ValueError(f"{(count > 1).sum()} {what} ids are repeated ({some})")
     rows = np.split(species_ids[chosen.indices], chosen.indptr[1:-1])
     text = [" ".join(map(str, np.sort(row).tolist())) for row in rows]
     if len(survey_ids) == 0:
@@ -73,7 +76,10 @@ def check_submission(
         SurveyDataError: naming what is wrong and how often.
     """
     name = Path(path).name
-    frame = pd.read_csv(path, dtype={HEADER[1]: "string"}, keep_default_na=False)
+    try:
+        frame = pd.read_csv(path, dtype={HEADER[1]: "string"}, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise SurveyDataError(f"{name}: no table of two columns ({error})") from error
     if list(frame.columns) != HEADER:
         raise SurveyDataError(
             f"{name}: header is {','.join(frame.columns)}, expected {','.join(HEADER)}"
@@ -87,7 +93,10 @@ def check_submission(
             f"{name}: {repeated} surveys repeated, {len(absent)} missing, "
             f"{len(strange)} not asked for"
         )
-    predicted = frame["predictions"].str.split().explode().dropna().astype("int64")
+    words = frame["predictions"].str.split().explode().dropna()
+    predicted = pd.to_numeric(words, errors="coerce")
+    if predicted.isna().any():
+        raise SurveyDataError(f"{name}: {predicted.isna().sum()} predictions are no numbers")
     outside = ~predicted.isin(np.asarray(species_ids))
     if outside.any():
         raise SurveyDataError(f"{name}: {outside.sum()} predictions are outside the vocabulary")

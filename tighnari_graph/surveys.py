@@ -72,6 +72,10 @@ class SurveyTable:
             parts.append(f"regions={pd.Series(self.region).nunique()}")
         return f"SurveyTable({', '.join(parts)})"
 
+    def has(self, name: str) -> bool:
+        """Whether `column` knows the name."""
+        return name == "year" or name in self.meta or (name == "region" and self.region is not None)
+
     def column(self, name: str) -> pd.Series:
         """The values of one column, one per survey: year, region or any column of ``meta``.
 
@@ -175,7 +179,10 @@ class SurveyTable:
         refuse(source, year != year[home], row_id, "a second year")
         region = None
         if "region" in frame:
-            codes, names = text_codes(frame["region"])
+            try:
+                codes, names = text_codes(frame["region"])
+            except TypeError as error:
+                raise SurveyDataError(f"{source}: region holds mixed values ({error})") from error
             refuse(source, codes != codes[home], row_id, "a second region")
             region = np.array([*names, None], dtype=object)[codes[first]]
 
@@ -197,7 +204,7 @@ class SurveyTable:
         if region is not None:
             notes["surveys without region"] = int(pd.isna(region).sum())
         others = [c for c in frame.columns if c not in (*REQUIRED, "region", "speciesId")]
-        meta = _meta(frame[others], first, home, notes)
+        meta = _meta(frame[others], first, home, notes, source)
         return cls(
             survey_id.astype(np.int64), lat[first], lon[first], year[first], region,
             labels, vocabulary, species_names, meta, notes,
@@ -232,6 +239,8 @@ def _vocabulary(
     species_ids: Sequence[int] | Sequence[str] | np.ndarray, source: str
 ) -> tuple[np.ndarray, np.ndarray | None]:
     given = pd.Series(np.asarray(species_ids))
+    if given.isna().any():
+        raise ValueError(f"{source}: species_ids has {given.isna().sum()} missing entries")
     repeated = given[given.duplicated()]
     if len(repeated):
         raise ValueError(
@@ -253,15 +262,16 @@ def _species_columns(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Label column of each row (−1 for none), the vocabulary, and its names if species are text."""
     if is_text(species):
-        numeric = pd.to_numeric(species.astype("string"), errors="coerce").notna().to_numpy()
-        refuse(source, numeric, row_id, "a speciesId that is a number stored as text")
+        _refuse_numbers_as_text(species, source, row_id)
         codes, found = text_codes(species)
-        if vocabulary is not None and names is None and len(vocabulary):
-            raise ValueError(
-                f"{source}: speciesId is text ({found[0]!r}, …), species_ids are numbers"
-            )
-        if names is None:
+        if vocabulary is None:
             return codes, np.arange(len(found)), found
+        if names is None and len(vocabulary):
+            raise ValueError(
+                f"{source}: speciesId is text ({found[0]!r}, …), species_ids are numbers; a "
+                "vocabulary of names is shared as species_ids=table.species_names"
+            )
+        names = np.zeros(0, dtype=object) if names is None else names
         position = pd.Index(names).get_indexer(pd.Index(found, dtype=object))
         _refuse_unknown(found[position < 0], codes, position, source, row_id)
         return np.append(position, -1)[codes], np.arange(len(names)), names
@@ -276,6 +286,19 @@ def _species_columns(
     position_checked = np.where(used, position, 0)
     _refuse_unknown(found[position_checked < 0], codes, position_checked, source, row_id)
     return np.where(missing, -1, position[codes]), vocabulary, names
+
+
+def _refuse_numbers_as_text(species: pd.Series, source: str, row_id: np.ndarray) -> None:
+    """Names and numbers in one column: whichever are fewer are taken for the mistake."""
+    present = species.notna().to_numpy()
+    numeric = pd.to_numeric(species.astype("string"), errors="coerce").notna().to_numpy()
+    if numeric.all() or numeric.sum() <= present.sum() / 2:
+        refuse(source, numeric, row_id, "a speciesId that is a number stored as text")
+    odd = present & ~numeric
+    if odd.any() and numeric.any():
+        what = f"a speciesId that is no number: {species[odd].iloc[0]!r}"
+        refuse(source, odd, row_id, what)
+    refuse(source, numeric, row_id, "a speciesId that is a number stored as text")
 
 
 def _refuse_unknown(
@@ -298,17 +321,29 @@ def _labels(survey: np.ndarray, column: np.ndarray, shape: tuple[int, int]) -> s
 
 
 def _meta(
-    others: pd.DataFrame, first: np.ndarray, home: np.ndarray, notes: dict[str, int]
+    others: pd.DataFrame,
+    first: np.ndarray,
+    home: np.ndarray,
+    notes: dict[str, int],
+    source: str,
 ) -> pd.DataFrame:
     """The first row of each survey; ±inf → missing; what varies within surveys is counted."""
     meta = others.iloc[first].reset_index(drop=True)
     for name in others.columns:
-        codes, _ = pd.factorize(others[name])
+        try:
+            codes, _ = pd.factorize(others[name])
+        except TypeError as error:
+            raise SurveyDataError(
+                f"{source}: column {name} holds lists or other nested values ({error}); drop it, "
+                "or turn it into text or numbers"
+            ) from error
         varying = len(np.unique(home[codes != codes[home]]))
         if varying:
             notes[f"surveys whose {name} varies (first row kept)"] = varying
-        if meta[name].dtype.kind == "f":
-            infinite = np.isinf(meta[name].to_numpy())
+        if meta[name].dtype == object:
+            meta[name] = meta[name].infer_objects()
+        if pd.api.types.is_float_dtype(meta[name]):
+            infinite = np.isinf(meta[name].to_numpy(dtype=np.float64, na_value=np.nan))
             if infinite.any():
                 meta[name] = meta[name].mask(infinite)
                 notes[f"surveys with infinite {name} (made missing)"] = int(infinite.sum())
