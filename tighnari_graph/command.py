@@ -10,6 +10,7 @@ import pandas as pd
 import psutil
 from scipy import sparse
 from torch_geometric.data import HeteroData
+from tqdm import tqdm
 
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import written_whole
@@ -124,9 +125,15 @@ def _say(text: str) -> None:
 
 def _read(found: DataFolder) -> tuple[SurveyTable, SurveyTable, SurveyTable | None]:
     sources = [found.pa] if found.po is None else [found.pa, found.po]
-    vocabulary = species_vocabulary(*sources)
-    train, test = read_glc24_pa(found.pa, vocabulary), read_glc24_test(found.test)
-    po = None if found.po is None else read_glc24_po(found.po, vocabulary)
+    with tqdm(total=4, desc="reading", delay=2, disable=None, leave=False) as bar:
+        vocabulary = species_vocabulary(*sources)
+        bar.update()
+        train = read_glc24_pa(found.pa, vocabulary)
+        bar.update()
+        test = read_glc24_test(found.test)
+        bar.update()
+        po = None if found.po is None else read_glc24_po(found.po, vocabulary)
+        bar.update()
     labels = train.known_labels()
     seen = len(np.unique(labels.indices))
     _say(f"training: {len(train):,} surveys, {labels.nnz:,} labels, {seen:,} species")
