@@ -64,7 +64,8 @@ def test_the_command_writes_everything_and_says_so(world, tmp_path):
     assert (summary["surveys"], summary["predictions"]) == (150, 30)
     for text in (
         "layout Kaggle",
-        "directed edges; needs",
+        "directed edges",
+        "; needs about",
         "block-fold samples-F1",
         "submission.csv",
     ):
