@@ -22,7 +22,7 @@ test: $(STAMP)  ## the fast tests, under four minutes on 2 cores
 	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
 
 test-all: $(STAMP)  ## the slow tests besides
-	$(BIN)/python -m pytest -n 2 -m "slow or browser"
+	$(BIN)/python -m pytest -m "slow or browser"  # one at a time: some compare times
 
 check: $(STAMP)  ## format, lint, types, import direction
 	$(BIN)/ruff format --check .
