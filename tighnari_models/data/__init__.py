@@ -1,0 +1,1 @@
+"""Files of the data set → the arrays and batches that the models take."""
