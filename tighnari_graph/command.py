@@ -18,11 +18,9 @@ from tighnari_graph.folder import DataFolder
 from tighnari_graph.gfv import graph_feature_vectors
 from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.ladder import PO_PART, Ladder, climb, po_lists
-from tighnari_graph.metrics import samples_f1
 from tighnari_graph.neighbors import count_edges, count_edges_between
 from tighnari_graph.plots import plot_degrees, plot_ladder, plot_survey_map, plot_threshold_top_k
 from tighnari_graph.readers import (
-    read_frame,
     read_glc24_pa,
     read_glc24_po,
     read_glc24_test,
@@ -33,9 +31,10 @@ from tighnari_graph.shares import LEVELS, FrequencyPrior, NeighborShares
 from tighnari_graph.sparse import scipy_csr
 from tighnari_graph.spec import DEFAULT_MATCH, match_groups
 from tighnari_graph.species_lists import species_lists
-from tighnari_graph.splits import block_folds, block_ids, fold_report, random_folds
+from tighnari_graph.splits import block_folds, fold_report, random_folds, some_blocks
 from tighnari_graph.submission import check_submission, write_submission
 from tighnari_graph.surveys import SurveyTable
+from tighnari_graph.truth import true_score
 from tighnari_graph.virtual import virtual_europe
 
 
@@ -72,7 +71,7 @@ def run(options: Options) -> dict[str, object]:
 
     train, test, po = _read(found)
     if options.limit is not None and options.limit < len(train):
-        train = _some_blocks(train, options.limit, options.seed)
+        train = some_blocks(train, options.limit, options.seed)
         _say(f"--limit: {len(train):,} surveys of whole blocks, the others are left out")
     _estimate(train, test, po, options)
 
@@ -152,13 +151,6 @@ def _read(found: DataFolder) -> tuple[SurveyTable, SurveyTable, SurveyTable | No
     return train, test, po
 
 
-def _some_blocks(train: SurveyTable, limit: int, seed: int) -> SurveyTable:
-    """About the first look: whole blocks, so that neighbours stay together, N surveys in all."""
-    blocks = block_ids(train.lat, train.lon)
-    rank = np.random.default_rng(seed).permutation(int(blocks.max()) + 1)[blocks]
-    return train.subset(np.sort(np.argsort(rank, kind="stable")[:limit]))
-
-
 def _estimate(
     train: SurveyTable, test: SurveyTable, po: SurveyTable | None, options: Options
 ) -> None:
@@ -210,22 +202,9 @@ def _summary(
         "species per prediction": round(predicted.nnz / max(len(test), 1), 1),
     }
     if found.truth is not None:
-        score = _true_score(found.truth, test, predicted, graph.species_ids)
+        score = true_score(found.truth, test, predicted, graph.species_ids)
         summary["samples-F1 on the true test labels"] = round(score, 4)
     return summary
-
-
-def _true_score(
-    path: Path, test: SurveyTable, predicted: sparse.csr_matrix, species_ids: np.ndarray
-) -> float:
-    """Samples-F1 on labels that only synthetic data have; they may hold species never seen."""
-    asked = pd.DataFrame({"surveyId": test.survey_id, "lat": test.lat, "lon": test.lon})
-    rows = asked.assign(year=test.year).merge(read_frame(path)[0], on="surveyId", how="left")
-    species = np.union1d(species_ids, species_vocabulary(path))
-    truth = SurveyTable.from_long(rows, species, source=path.name).known_labels()
-    columns = np.searchsorted(species, species_ids)[predicted.indices]
-    wider = sparse.csr_matrix((predicted.data, columns, predicted.indptr), shape=truth.shape)
-    return samples_f1(wider, truth)
 
 
 def _report(

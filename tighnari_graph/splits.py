@@ -76,6 +76,24 @@ def random_folds(table: SurveyTable, num_folds: int = 5, seed: int = 0) -> np.nd
     return _fold_numbers(splitter.split(np.zeros(len(table))), len(table))
 
 
+def some_blocks(table: SurveyTable, num: int, seed: int = 0) -> SurveyTable:
+    """A first look at a large table: ``num`` surveys of whole blocks, so neighbours stay together.
+
+    The last block drawn may be cut. A table of at most ``num`` surveys comes back as it is.
+
+    Example:
+        >>> rows = pd.DataFrame({"surveyId": [1, 2, 3], "lat": [45., 45.01, 50.], "lon": 7.,
+        ...     "year": 2020})
+        >>> len(some_blocks(SurveyTable.from_long(rows), 2))
+        2
+    """
+    if num >= len(table):
+        return table
+    blocks = block_ids(table.lat, table.lon)
+    rank = np.random.default_rng(seed).permutation(int(blocks.max()) + 1)[blocks]
+    return table.subset(np.sort(np.argsort(rank, kind="stable")[:num]))
+
+
 def _fold_numbers(splits: object, num: int) -> np.ndarray:
     fold = np.full(num, -1, dtype=np.int64)
     for number, (_, held_out) in enumerate(splits):  # type: ignore[var-annotated, arg-type]

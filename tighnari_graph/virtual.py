@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from tighnari_graph.files import written_whole
+from tighnari_graph.virtual_cubes import write_cubes
 from tighnari_graph.virtual_environment import environment_tables, with_gaps
 from tighnari_graph.virtual_fields import VirtualFields
+from tighnari_graph.virtual_patches import write_patches
 from tighnari_graph.virtual_species import VirtualSpecies
 from tighnari_graph.virtual_surveys import make_hubs, make_po, make_surveys, observer_effort
 
@@ -54,10 +56,17 @@ class VirtualEurope:
         """How keenly observers look, [N]: 1 in a hub, falling by the factor e every 60 km."""
         return observer_effort(self.hubs, lat, lon)
 
-    def write(self, folder: str | os.PathLike[str]) -> Path:
+    def write(
+        self, folder: str | os.PathLike[str], cubes: bool = False, patches: bool = False
+    ) -> Path:
         """Write the competition's files, and the truth into ``virtual_truth``; returns the folder.
 
         Files already there are replaced one by one, each only when its new content is complete.
+
+        Args:
+            folder: Made where it is not there.
+            cubes: Also write the time series of :mod:`tighnari_graph.virtual_cubes`.
+            patches: Also write the images of :mod:`tighnari_graph.virtual_patches`.
         """
         root = Path(folder)
         ids = " ".join(map(str, np.sort(self.species.species_id)[:25]))
@@ -85,6 +94,13 @@ class VirtualEurope:
         )
         with written_whole(root / "virtual_truth/README.txt") as part:
             part.write_bytes(text.encode())
+        for split, frame in (("train", self.pa_train), ("test", self.pa_test)):
+            surveys = frame.drop_duplicates("surveyId")
+            where = [surveys[name].to_numpy() for name in ("surveyId", "lat", "lon")]
+            if cubes:
+                write_cubes(root, self.fields, split, *where)
+            if patches:
+                write_patches(root, self.fields, split, *where)
         return root
 
 
