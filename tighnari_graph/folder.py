@@ -42,19 +42,7 @@ class DataFolder:
             SurveyDataError: if it is a file, or a file is there twice.
         """
         folder = Path(folder)
-        if not folder.exists():
-            raise FileNotFoundError(f"{folder}: no such folder")
-        if not folder.is_dir():
-            raise SurveyDataError(f"{folder}: a file; expected the folder that holds the data set")
-        files = sorted(path for path in folder.rglob("*etadata*") if path.is_file())
-        files += sorted(folder.rglob("*labels*"))
-        found: dict[str, Path | None] = {}
-        for kind, pattern in _PATTERNS.items():
-            matching = [path for path in files if re.fullmatch(pattern, path.name)]
-            if len(matching) > 1:
-                names = ", ".join(str(path.relative_to(folder)) for path in matching)
-                raise SurveyDataError(f"{folder}: found {len(matching)} files for one: {names}")
-            found[kind] = matching[0] if matching else None
+        found = _matching(folder)
         pa, test = found["pa"], found["test"]
         if pa is None or test is None:
             lacking = [name for name, path in (("train", pa), ("test", test)) if path is None]
@@ -64,3 +52,34 @@ class DataFolder:
             )
         layout = "GeoPlant (hyphens)" if "-metadata-" in pa.name else "Kaggle (underscores)"
         return cls(pa, test, found["po"], found["truth"], layout)
+
+
+def find_test(folder: str | Path) -> Path:
+    """The metadata of the surveys to predict; nothing else needs to be there.
+
+    Raises:
+        FileNotFoundError: if there is no such folder or file.
+        SurveyDataError: if the folder is a file, or the file is there twice.
+    """
+    path = _matching(Path(folder))["test"]
+    if path is None:
+        raise FileNotFoundError(f"{folder}: no GLC24_PA_metadata_test.csv below it")
+    return path
+
+
+def _matching(folder: Path) -> dict[str, Path | None]:
+    """Kind of table → its file, None where there is none."""
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    if not folder.is_dir():
+        raise SurveyDataError(f"{folder}: a file; expected the folder that holds the data set")
+    files = sorted(path for path in folder.rglob("*etadata*") if path.is_file())
+    files += sorted(folder.rglob("*labels*"))
+    found: dict[str, Path | None] = {}
+    for kind, pattern in _PATTERNS.items():
+        matching = [path for path in files if re.fullmatch(pattern, path.name)]
+        if len(matching) > 1:
+            names = ", ".join(str(path.relative_to(folder)) for path in matching)
+            raise SurveyDataError(f"{folder}: found {len(matching)} files for one: {names}")
+        found[kind] = matching[0] if matching else None
+    return found

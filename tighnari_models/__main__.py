@@ -1,0 +1,59 @@
+"""`python -m tighnari_models`: a data folder → fold models, submission, report."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tighnari_models.command import Options, run
+from tighnari_models.presets import PRESETS
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line and run; returns 0, or 2 after an error that the user can mend."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tighnari_models",
+        description="Train the multimodal model on a GeoLifeCLEF 2024 folder with whatever "
+        "modalities it holds, cross-fuse, tune Threshold Top-K on held-out blocks, and write "
+        "submission.csv, logits, models and report.html. A run that was stopped goes on where it "
+        "was.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--data", type=Path, metavar="DIR",
+        help="the data set as downloaded; without it, a virtual Europe is made")  # fmt: skip
+    add("--out", type=Path, metavar="DIR", default=Options.out, help="where results go")
+    add("--preset", choices=tuple(PRESETS), default=Options.preset,
+        help="paper: Swin-T, Temporal-Swin, HCAM, 10 folds; light: EfficientNet-B0 for the images; "
+        "demo: small, from scratch")  # fmt: skip
+    add("--limit", type=_positive, metavar="N",
+        help="use N training surveys (whole blocks) for a first look")  # fmt: skip
+    add("--folds", type=_positive, help="models to fuse; by default the preset's")
+    add("--epochs", type=_positive, help="epochs from scratch; by default the preset's")
+    add("--batch-size", type=_positive, help="surveys a step; by default the preset's")
+    add("--warm-start", action=argparse.BooleanOptionalAction,
+        help="fine-tune models 2, 3, … from the first; by default the preset's")  # fmt: skip
+    add("--pretrained", action=argparse.BooleanOptionalAction,
+        help="load the image encoder's weights from the hub; by default the preset's")  # fmt: skip
+    add("--weights", type=Path, metavar="FILE", help="load them from a file instead")
+    add("--workers", type=int, default=Options.workers, help="processes that read batches")
+    add("--seed", type=int, default=Options.seed, help="seed of folds, weights and batches")
+    try:
+        run(Options(**vars(parser.parse_args(arguments))))
+    except (ValueError, OSError, MemoryError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""The main job: a data folder → fold models, logits, a submission and a report."""
+
+import json
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from scipy.special import expit
+
+from tighnari_graph.errors import SurveyDataError
+from tighnari_graph.files import written_whole
+from tighnari_graph.folder import DataFolder
+from tighnari_graph.ladder import climb, po_lists
+from tighnari_graph.plots import plot_threshold_top_k
+from tighnari_graph.readers import read_glc24_po
+from tighnari_graph.report import Report, key_values
+from tighnari_graph.shares import LEVELS
+from tighnari_graph.sparse import scipy_csr
+from tighnari_graph.species_lists import species_lists
+from tighnari_graph.splits import block_folds, block_ids
+from tighnari_graph.submission import check_submission, write_submission
+from tighnari_graph.surveys import SurveyTable
+from tighnari_graph.truth import true_score
+from tighnari_graph.virtual import virtual_europe
+from tighnari_models.cross_fusion import FusionResult, cross_fusion
+from tighnari_models.data.batch import MODALITIES
+from tighnari_models.data.datamodule import SurveyDataModule
+from tighnari_models.estimate import estimate
+from tighnari_models.evaluation import PostProcessing, post_processing
+from tighnari_models.plots import plot_history, plot_steps
+from tighnari_models.prediction import predict
+from tighnari_models.presets import PRESETS, Preset, hcam_possible
+
+_TUNING_PARTS = 5  # parts of the tuning surveys where only they are honest
+_VIRTUAL_SURVEYS, _VIRTUAL_TEST = 600, 150
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line sets; see `python -m tighnari_models --help`."""
+
+    data: Path | None = None
+    out: Path = Path("out/models")
+    preset: str = "demo"
+    limit: int | None = None
+    folds: int | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    warm_start: bool | None = None
+    pretrained: bool | None = None
+    weights: Path | None = None
+    workers: int = 0
+    seed: int = 0
+
+
+def run(options: Options) -> dict[str, object]:
+    """Do the whole job and return its summary, which is also written as ``summary.json``.
+
+    Raises:
+        FileNotFoundError: if the folder or its PA or test metadata are missing.
+        SurveyDataError: on a table or file that breaks a rule.
+        MemoryError: if memory or disk will not do.
+    """
+    begin = time.perf_counter()
+    logging.basicConfig(format="  %(message)s")
+    out = options.out
+    if out.exists() and not out.is_dir():
+        raise SurveyDataError(f"{out}: a file; --out names a folder")
+    out.mkdir(parents=True, exist_ok=True)
+    preset = _chosen_preset(options)
+    folder = options.data or _virtual_folder(out, options.seed)
+    data, po = _read(folder, options, preset)
+    config = preset.config(len(data.species_ids), data.modalities)
+    if config.fusion == "concat" and not hcam_possible(data.modalities):
+        _say("fusion: concatenation, since hierarchical cross-attention needs every modality")
+
+    folds = block_folds(data.surveys, preset.folds + 1, seed=options.seed)
+    first = data.with_split((folds != 0) & (folds != preset.folds), folds == 0)
+    cost = estimate(first.complete(config), first, preset, out)
+    _say(f"estimate: {cost}")
+    cost.refuse_what_does_not_fit()
+    fusion = cross_fusion(
+        config, data, out / "folds", folds=preset.folds, warm_start=preset.warm_start,
+        max_epochs=preset.max_epochs, fine_tune_epochs=preset.fine_tune_epochs,
+        seed=options.seed, training=preset.training,
+    )  # fmt: skip
+    scored = _score(data.surveys, fusion, po, preset)
+
+    test = data.test_dataset(fusion.folds[0].model.preprocessing)
+    if test is None or data.test is None:
+        raise SurveyDataError(f"{folder}: no surveys to predict")
+    logits = predict([fold.model for fold in fusion.folds], test, out=out / "logits_test.npy")
+    _save_array(out / "logits_tuning.npy", fusion.logits)
+    probabilities = expit(np.asarray(logits, dtype=np.float32))
+    predicted = scored.rule.predict(probabilities)
+    corrected = predicted
+    if po is not None:
+        lists = scipy_csr(species_lists(data.graph.attach(replace(data.test, labels=None), po)))
+        corrected = sparse.csr_matrix(predicted.maximum(lists))
+    submission = write_submission(
+        out / "submission.csv", data.test.survey_id, corrected, data.species_ids
+    )
+    check_submission(submission, data.test.survey_id, data.species_ids)
+
+    summary = _summary(data, preset, fusion, scored, corrected)
+    summary["species added by PO lists"] = corrected.nnz - predicted.nnz
+    truth = DataFolder.find(folder).truth
+    if truth is not None:
+        score = true_score(truth, data.test, corrected, data.species_ids)
+        summary["samples-F1 on the true test labels"] = round(score, 4)
+    summary["parameters"] = cost.parameters
+    summary["minutes"] = round((time.perf_counter() - begin) / 60, 2)
+    with written_whole(out / "summary.json") as part:
+        part.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    _report(out / "report.html", folder, options, fusion, scored, summary)
+    _say("")
+    for key, value in summary.items():
+        _say(f"{key:<38} {value:,}" if isinstance(value, int) else f"{key:<38} {value}")
+    files = ", ".join(sorted(p.name for p in out.iterdir() if p.is_file()))
+    _say(f"{'files':<38} {files} in {out}; models in {out / 'folds'}")
+    return summary
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _chosen_preset(options: Options) -> Preset:
+    preset = PRESETS[options.preset]
+    given = {
+        "folds": options.folds,
+        "max_epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "warm_start": options.warm_start,
+    }
+    changes: dict[str, object] = {name: v for name, v in given.items() if v is not None}
+    if options.epochs is not None:
+        changes["fine_tune_epochs"] = min(preset.fine_tune_epochs, options.epochs)
+    model = dict(preset.model)
+    if options.pretrained is not None:
+        model["pretrained"] = options.pretrained
+    if options.weights is not None:
+        model |= {"weights": str(options.weights), "pretrained": False}
+    return replace(preset, model=model, **changes)  # type: ignore[arg-type]
+
+
+def _virtual_folder(out: Path, seed: int) -> Path:
+    folder = out / "virtual_europe"
+    if not (folder / "virtual_truth/README.txt").exists():
+        _say(f"no --data given: writing a virtual Europe (synthetic surveys) to {folder}")
+        world = virtual_europe(_VIRTUAL_SURVEYS, _VIRTUAL_TEST, seed=seed)
+        world.write(folder, cubes=True, patches=True)
+    else:
+        _say(f"no --data given: the virtual Europe in {folder} (synthetic surveys)")
+    return folder
+
+
+def _read(
+    folder: Path, options: Options, preset: Preset
+) -> tuple[SurveyDataModule, SurveyTable | None]:
+    found = DataFolder.find(folder)
+    _say(f"layout {found.layout}")
+    data = SurveyDataModule.from_folder(
+        folder, options.out / "prepared", limit=options.limit, batch_size=preset.batch_size,
+        num_workers=options.workers, seed=options.seed,
+    )  # fmt: skip
+    labels = data.surveys.known_labels()
+    _say(f"training: {len(data.surveys):,} surveys, {labels.nnz:,} labels")
+    if options.limit is not None:
+        _say(f"  --limit {options.limit:,}: whole blocks, the other surveys are left out")
+    _say(f"to predict: {0 if data.test is None else len(data.test):,} surveys")
+    missing = [name for name in MODALITIES if name not in data.modalities]
+    _say(f"modalities: {', '.join(data.modalities)}; missing: {', '.join(missing) or 'none'}")
+    po = None if found.po is None else read_glc24_po(found.po, data.species_ids)
+    _say(f"presence-only: {'no file' if po is None else f'{len(po):,} surveys'}")
+    return data, po
+
+
+def _score(
+    surveys: SurveyTable, fusion: FusionResult, po: SurveyTable | None, preset: Preset
+) -> PostProcessing:
+    """Post-processing on surveys that no model behind their logits has seen, beside the graph."""
+    labels, blocks = surveys.known_labels(), block_ids(surveys.lat, surveys.lon)
+    rows = np.flatnonzero(fusion.tuning_rows)
+    logits, groups = fusion.logits, np.zeros(len(rows), dtype=np.int64)
+    if preset.warm_start:  # the first model has seen the others' validation surveys
+        groups = block_folds(surveys.subset(rows), _TUNING_PARTS)
+    else:
+        for number, part in enumerate(fusion.validation_logits):
+            held_out = np.flatnonzero(fusion.fold_of == number)
+            rows = np.concatenate([rows, held_out])
+            logits = np.concatenate([logits, np.asarray(part, dtype=np.float32)])
+            groups = np.concatenate([groups, np.full(len(held_out), number + 1)])
+    _say(f"survey graph alone, on the same folds of {len(surveys):,} surveys")
+    fold_of = np.where(fusion.fold_of < 0, fusion.fold_of.max() + 1, fusion.fold_of)
+    levels = tuple(level for level in LEVELS if surveys.has(level))
+    graph_only = climb(surveys, fold_of, levels=levels).survey_f1
+    lists = None if po is None else po_lists(surveys.subset(rows), po)
+    return post_processing(logits, labels[rows], groups, blocks[rows], lists, graph_only[rows])
+
+
+def _save_array(path: Path, array: np.ndarray) -> None:
+    with written_whole(path) as part, part.open("wb") as file:
+        np.save(file, np.asarray(array, dtype=np.float16))
+
+
+def _summary(
+    data: SurveyDataModule,
+    preset: Preset,
+    fusion: FusionResult,
+    scored: PostProcessing,
+    predicted: sparse.csr_matrix,
+) -> dict[str, object]:
+    table = scored.table["samples-F1"]
+    honest = len(next(iter(scored.survey_f1.values())))
+    return {
+        "surveys": len(data.surveys),
+        "modalities": ", ".join(data.modalities),
+        "fusion": fusion.folds[0].model.config.fusion,
+        "fold models": len(fusion.folds),
+        "best epochs": ", ".join(str(fold.best_epoch + 1) for fold in fusion.folds),
+        "K": scored.rule.k,
+        "θ": round(scored.rule.threshold, 2),
+        "scored on": f"{honest} surveys of blocks that their models never saw",
+        **{f"samples-F1, {step}": round(score, 4) for step, score in table.items()},
+        "predictions": predicted.shape[0],
+        "species per prediction": round(predicted.nnz / max(predicted.shape[0], 1), 1),
+    }
+
+
+def _report(
+    path: Path,
+    folder: Path,
+    options: Options,
+    fusion: FusionResult,
+    scored: PostProcessing,
+    summary: dict[str, object],
+) -> None:
+    report = Report(
+        "Tighnari: training, cross-fusion and submission",
+        f"{folder}, preset {options.preset}, {len(fusion.folds)} folds, seed {options.seed}",
+    )
+    report.add("Result", table=key_values(list(summary.items())))
+    histories = {f"fold {i}": fold.history for i, fold in enumerate(fusion.folds)}
+    report.add(
+        "Loss curves",
+        "Binary cross-entropy over the epochs; a dot marks the epoch whose weights were kept.",
+        figure=plot_history(histories),
+    )
+    report.add(
+        "Post-processing",
+        "Samples-F1 on surveys that the models never saw, K and θ chosen on other blocks; 95 % "
+        "intervals over blocks. The first row is what the survey graph predicts without a model.",
+        table=scored.table.round(4),
+        figure=plot_steps(scored.table),
+        index=True,
+    )
+    report.add(
+        "K and θ",
+        "Samples-F1 of every pair on those surveys; θ = 0 is plain Top-K.",
+        figure=plot_threshold_top_k(scored.rule),
+    )
+    table = pd.concat(histories, names=["fold"]).reset_index(level=0)
+    report.add("Epochs", table=table.round(5))
+    report.write(path)

@@ -1,0 +1,124 @@
+"""One model per fold, the later ones fine-tuned from the first, their logits averaged."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tighnari_graph.files import written_whole
+from tighnari_graph.splits import block_folds, random_folds
+from tighnari_models.config import TighnariConfig
+from tighnari_models.data.datamodule import SurveyDataModule
+from tighnari_models.fit import FitResult, fit
+from tighnari_models.prediction import predict
+from tighnari_models.run_folder import claim, data_record
+from tighnari_models.training import TrainingOptions
+
+GROUPS = ("block", "random")
+_DEFAULTS = TrainingOptions()
+
+
+@dataclass(frozen=True, eq=False)
+class FusionResult:
+    r"""The models of all folds, and what they say about surveys that they did not learn from.
+
+    Attributes:
+        folds: one result per fold.
+        tuning_rows: :math:`(N,)` bool, surveys that no model has seen in any way: K and θ are
+            chosen on them.
+        logits: :math:`(N_{tuning}, S)` float32, mean over all models, in table order.
+        fold_of: :math:`(N,)` int64, the fold that a survey validates; −1 for tuning surveys.
+        validation_logits: per fold :math:`(N_{fold}, S)` float16 memory map, its own model on its
+            validation surveys, in table order. With a warm start that model descends from one
+            that learned from them.
+    """
+
+    folds: list[FitResult]
+    tuning_rows: np.ndarray
+    logits: np.ndarray
+    fold_of: np.ndarray
+    validation_logits: list[np.ndarray]
+
+
+def cross_fusion(
+    config: TighnariConfig,
+    datamodule: SurveyDataModule,
+    out_dir: str | Path,
+    folds: int = 10,
+    warm_start: bool = True,
+    group: str = "block",
+    max_epochs: int = 10,
+    fine_tune_epochs: int = 3,
+    seed: int = 0,
+    training: TrainingOptions = _DEFAULTS,
+) -> FusionResult:
+    r"""Train a model per fold and average their logits; finished folds are not trained again.
+
+    .. math:: L = \frac1k \sum_i M_i(x), \quad M_i = \mathrm{Train}(D \setminus D_i)
+
+    The surveys fall into one fold more than there are models. The last one is kept back: its labels
+    reach no weight, no graph feature and no preprocessing of any model, and its graph features see
+    the labels of all other surveys, as those of test surveys do. Within a fold, graph features and
+    their scale see the labels of its training surveys only; the table and the images, which hold no
+    labels, are brought to scale on all surveys but the tuning ones, once, so that all models share
+    their columns.
+
+    Args:
+        config: of every model.
+        datamodule: labelled surveys; its split, if any, is not used.
+        out_dir: gets a folder per fold.
+        folds: number of models, :math:`k`.
+        warm_start: whether models 2 … k start from model 1, as in the paper.
+        group: "block" keeps surveys of a 10 km block together, "random" does not.
+        max_epochs: of a model that starts from scratch.
+        fine_tune_epochs: of one that starts from the first.
+        seed: of the folds and of every model.
+        training: see `TrainingOptions`.
+
+    Raises:
+        ValueError: on an unknown group, fewer than two folds, or a folder that holds another run.
+
+    Source: Liu et al. 2024, section 3.6, equation 10.
+    """
+    if group not in GROUPS:
+        raise ValueError(f"group must be one of {', '.join(GROUPS)}, got {group!r}")
+    if folds < 2 or fine_tune_epochs < 1:
+        raise ValueError(
+            f"folds must be at least 2 and fine_tune_epochs at least 1, got {folds} and "
+            f"{fine_tune_epochs}"
+        )
+    out = Path(out_dir)
+    divide = block_folds if group == "block" else random_folds
+    fold_of = divide(datamodule.surveys, folds + 1, seed=seed)
+    tuning = fold_of == folds
+    fold_of = np.where(tuning, -1, fold_of)
+    claim(
+        out,
+        {
+            "folds": folds, "warm_start": warm_start, "group": group, "max_epochs": max_epochs,
+            "fine_tune_epochs": fine_tune_epochs, "seed": seed,
+            "config": asdict(config), "data": data_record(datamodule),
+        },
+    )  # fmt: skip
+    # without the scale of graph features, which is made of labels: every fold fits its own
+    shared = replace(datamodule.fit_preprocessing(~tuning), gfv=None)
+    results: list[FitResult] = []
+    validation: list[np.ndarray] = []
+    for number in range(folds):
+        held_out = fold_of == number
+        learned = ~tuning & ~held_out
+        data = datamodule.with_split(learned, held_out, shared)
+        start = results[0].model if warm_start and results else None
+        epochs = max_epochs if start is None else fine_tune_epochs
+        place = out / f"fold_{number:02d}"
+        results.append(fit(config, data, place, epochs, seed + number, training, start))
+        logits = place / "validation_logits.npy"
+        if not logits.exists():
+            predict(results[-1].model, data.dataset(held_out, learned), out=logits)
+        validation.append(np.load(logits, mmap_mode="r"))
+    path = out / "tuning_logits.npy"
+    if not path.exists():
+        unseen = datamodule.dataset(tuning, ~tuning, results[0].model.preprocessing)
+        with written_whole(path) as part, part.open("wb") as file:
+            np.save(file, predict([result.model for result in results], unseen))
+    return FusionResult(results, tuning, np.load(path), fold_of, validation)

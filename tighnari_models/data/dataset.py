@@ -1,0 +1,185 @@
+"""Surveys as a map-style data set that hands out whole batches."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+from torch.utils.data import Dataset, Sampler
+
+from tighnari_models.data.batch import FILES, MODALITIES, SurveyBatch
+from tighnari_models.data.graph_rows import GraphRows
+from tighnari_models.data.prepared import PreparedArrays
+from tighnari_models.data.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True, eq=False)
+class SurveyInputs:
+    """Everything known of some surveys, raw, in one order; None for what there is not.
+
+    Attributes:
+        survey_id: :math:`(N,)` int64.
+        species_ids: :math:`(S,)` int64, the vocabulary of labels and graph features.
+        frame: metadata and environment, a row per survey, from `survey_frame`.
+        arrays: prepared images and cubes; they may hold more surveys than these.
+        graph: graph features of these surveys.
+        labels: :math:`(N, S)` scipy CSR of 0/1.
+    """
+
+    survey_id: np.ndarray
+    species_ids: np.ndarray
+    frame: pd.DataFrame | None = None
+    arrays: PreparedArrays | None = None
+    graph: GraphRows | None = None
+    labels: sparse.csr_matrix | None = None
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Those that are there."""
+        there = set() if self.arrays is None else set(self.arrays.arrays)
+        there |= {"table"} if self.frame is not None else set()
+        there |= {"gfv"} if self.graph is not None else set()
+        return tuple(name for name in MODALITIES if name in there)
+
+
+class SurveyDataset(Dataset[SurveyBatch]):
+    """Surveys ready for a model: raw inputs and the preprocessing that a model was trained with.
+
+    A whole batch is read at once (`__getitems__`, which torch's loader calls), from memory maps and
+    sparse rows; there is no loop over its surveys.
+
+    Args:
+        inputs: what is known of the surveys.
+        preprocessing: how each modality is brought to scale; modalities that it lacks are left out.
+        rows: positions to keep, in this order; all by default.
+
+    Raises:
+        ValueError: if the preprocessing knows a modality that the inputs lack.
+
+    Example:
+        >>> inputs = SurveyInputs(np.array([7, 9]), np.array([1]),
+        ...     labels=sparse.csr_matrix([[1.0], [0.0]]))
+        >>> batch = SurveyDataset(inputs, Preprocessing())[0]
+        >>> batch.survey_id, batch.y
+        (tensor([7]), tensor([[1.]]))
+    """
+
+    def __init__(
+        self,
+        inputs: SurveyInputs,
+        preprocessing: Preprocessing,
+        rows: np.ndarray | None = None,
+    ) -> None:
+        lacking = [name for name in preprocessing.modalities if name not in inputs.modalities]
+        if lacking:
+            raise ValueError(
+                f"the model was trained with {', '.join(lacking)}, which these surveys lack; "
+                f"they have {', '.join(inputs.modalities) or 'nothing'}"
+            )
+        self.inputs = inputs
+        self.preprocessing = preprocessing
+        self.rows = np.arange(len(inputs.survey_id)) if rows is None else np.asarray(rows)
+        self._at = None
+        if inputs.arrays is not None and set(FILES) & set(preprocessing.modalities):
+            self._at = inputs.arrays.rows(inputs.survey_id)
+        self._table = None
+        if preprocessing.table is not None:
+            self._table = torch.from_numpy(preprocessing.table.transform(inputs.frame))
+
+    @property
+    def survey_id(self) -> np.ndarray:
+        r"""Ids of the surveys, :math:`(n,)` int64."""
+        return self.inputs.survey_id[self.rows]
+
+    @property
+    def species_ids(self) -> np.ndarray:
+        r"""Species of the columns, :math:`(S,)` int64."""
+        return self.inputs.species_ids
+
+    @property
+    def labels(self) -> sparse.csr_matrix | None:
+        r"""Labels, :math:`(n, S)` scipy CSR; None for surveys to predict."""
+        return None if self.inputs.labels is None else self.inputs.labels[self.rows]
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What its batches carry."""
+        return self.preprocessing.modalities
+
+    def with_preprocessing(self, preprocessing: Preprocessing) -> "SurveyDataset":
+        """The same surveys, brought to scale as another model needs them."""
+        return SurveyDataset(self.inputs, preprocessing, self.rows)
+
+    def subset(self, rows: np.ndarray) -> "SurveyDataset":
+        """The surveys at these positions (or where a bool mask is true)."""
+        return SurveyDataset(self.inputs, self.preprocessing, self.rows[rows])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> SurveyBatch:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"survey {index} of {len(self)}")
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: list[int]) -> SurveyBatch:
+        rows = self.rows[np.asarray(indices, dtype=np.int64)]
+        steps, fields = self.preprocessing, {}
+        fields["survey_id"] = torch.from_numpy(self.inputs.survey_id[rows])
+        if self._at is not None and self.inputs.arrays is not None:
+            at = self._at[rows]
+            found = torch.ones(len(rows), len(FILES), dtype=torch.bool)
+            for column, name in enumerate(FILES):
+                scaler = getattr(steps, name)
+                if scaler is None:
+                    continue
+                there = torch.from_numpy(self.inputs.arrays.found[name][at])
+                raw = torch.from_numpy(np.asarray(self.inputs.arrays.arrays[name][at]))
+                fields[name] = scaler.transform(raw, there)
+                found[:, column] = there
+            fields["found"] = found
+        if self._table is not None:
+            fields["table"] = self._table[torch.from_numpy(rows)]
+        if steps.gfv is not None and self.inputs.graph is not None:
+            near = self.inputs.graph.batch(rows, steps.gfv)
+            fields["gfv" if isinstance(near, torch.Tensor) else "neighborhood"] = near
+        if self.inputs.labels is not None:
+            labels = self.inputs.labels[rows].toarray()
+            fields["y"] = torch.from_numpy(labels.astype(np.float32, copy=False))
+        return SurveyBatch(**fields)
+
+
+def collate(batch: Any) -> SurveyBatch:
+    """What torch's loader calls: the data set has made the batch already."""
+    if not isinstance(batch, SurveyBatch):
+        raise TypeError(f"expected the SurveyBatch of a SurveyDataset, got {type(batch).__name__}")
+    return batch
+
+
+class EpochShuffle(Sampler[int]):
+    """An order that depends on seed and epoch alone, so that a resumed run meets the same batches.
+
+    Lightning calls `set_epoch`, and puts its own distributed sampler in place on several devices.
+
+    Example:
+        >>> order = EpochShuffle(5, seed=0)
+        >>> first = list(order)
+        >>> order.set_epoch(1)
+        >>> sorted(order) == sorted(first) == [0, 1, 2, 3, 4], list(order) == first
+        (True, False)
+    """
+
+    def __init__(self, num: int, seed: int) -> None:
+        self.num, self.seed, self.epoch = num, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch's order."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num
+
+    def __iter__(self) -> Any:
+        return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.num).tolist())

@@ -1,0 +1,67 @@
+"""Read a GeoLifeCLEF folder as downloaded: surveys, environment, prepared images and cubes."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from tighnari_graph.folder import DataFolder
+from tighnari_graph.readers import read_glc24_pa, read_glc24_test, species_vocabulary
+from tighnari_graph.splits import some_blocks
+from tighnari_graph.surveys import SurveyTable
+from tighnari_models.data.batch import FILES
+from tighnari_models.data.environment import read_environment
+from tighnari_models.data.prepared import PreparedArrays, prepare
+
+_log = logging.getLogger("tighnari_models")
+
+
+@dataclass(frozen=True, eq=False)
+class FolderInputs:
+    """What a folder holds; the arguments of `SurveyDataModule` of the same names."""
+
+    surveys: SurveyTable
+    test: SurveyTable
+    environment: pd.DataFrame | None
+    arrays: PreparedArrays | None
+    test_arrays: PreparedArrays | None
+
+
+def read_folder(
+    folder: str | Path,
+    prepared: str | Path,
+    modalities: Sequence[str] | None = None,
+    limit: int | None = None,
+    max_bad_share: float = 0.05,
+    monthly: bool = False,
+    seed: int = 0,
+) -> FolderInputs:
+    """Read the tables, and prepare images and cubes once; see `SurveyDataModule.from_folder`."""
+    found = DataFolder.find(folder)
+    vocabulary = species_vocabulary(found.pa, *([] if found.po is None else [found.po]))
+    surveys, test = read_glc24_pa(found.pa, vocabulary), read_glc24_test(found.test)
+    if limit is not None:
+        surveys = some_blocks(surveys, limit, seed)
+    files = tuple(name for name in FILES if modalities is None or name in modalities)
+    arrays: list[PreparedArrays | None] = [None, None]
+    if files:
+        arrays = [
+            prepare(folder, Path(prepared) / split, table.survey_id, split, files, max_bad_share)
+            for split, table in (("train", surveys), ("test", test))
+        ]
+    return FolderInputs(surveys, test, _environment(folder, monthly), *arrays)
+
+
+def _environment(folder: str | Path, monthly: bool) -> pd.DataFrame | None:
+    """Both splits' tables below each other, columns that both have."""
+    train, test = (read_environment(folder, split, monthly).frame for split in ("train", "test"))
+    common = [name for name in train if name in test]
+    single = sorted({*train, *test} - set(common))
+    if single:
+        _log.warning(
+            "environment: %d columns are in one split only and left out (%s)",
+            len(single), ", ".join(map(str, single[:5])),
+        )  # fmt: skip
+    return pd.concat([train[common], test[common]]) if common else None

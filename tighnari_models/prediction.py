@@ -1,0 +1,215 @@
+"""Logits of saved or trained models, averaged, in memory or streamed to disk."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.lib.format import open_memmap
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from tighnari_graph.errors import SurveyDataError, refuse
+from tighnari_graph.files import written_whole
+from tighnari_models.data.batch import SurveyBatch
+from tighnari_models.data.dataset import SurveyDataset, collate
+from tighnari_models.tighnari import Tighnari
+
+Model: TypeAlias = Tighnari | str | Path
+Logits: TypeAlias = np.ndarray | Tensor | str | Path
+_CHUNK = 1 << 24  # logits averaged at once
+
+
+def predict(
+    models: Model | Sequence[Model],
+    dataset: SurveyDataset,
+    batch_size: int = 128,
+    out: str | Path | None = None,
+    device: str | torch.device | None = None,
+    num_workers: int = 0,
+) -> Float[np.ndarray, "n s"]:
+    r"""Logits of every survey, the mean over all models, in the order of the data set.
+
+    Each model sees the surveys through the preprocessing that it was trained with.
+
+    Args:
+        models: models, or folders of saved ones (a folder of ``fold_00``, ``fold_01``, … stands for
+            all of them).
+        dataset: surveys.
+        batch_size: surveys at a time.
+        out: a ``.npy`` file, written batch by batch in 16 bits, for logits that memory cannot hold.
+            A file of that name appears when it is whole.
+        device: where to compute; by default the GPU if there is one.
+        num_workers: processes that read batches.
+
+    Shapes:
+        - **output:** :math:`(N, S)` float32; with ``out`` its memory map, float16
+
+    Raises:
+        ValueError: if models were trained for other species than the data set's, or there are none.
+        SurveyDataError: if a folder holds no model, or logits are not finite (names the surveys).
+
+    Source: Liu et al. 2024, section 3.6, equation 10.
+    """
+    chosen = _opened(models)
+    width = len(dataset.species_ids)
+    for model in chosen:
+        _refuse_other_species(model, dataset.species_ids)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    shape = (len(dataset), width)
+    if out is None:
+        logits = np.empty(shape, dtype=np.float32)
+        _fill(logits, chosen, dataset, batch_size, place, num_workers)
+        return logits
+    with written_whole(out) as part:
+        if len(dataset):
+            stream = open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
+            _fill(stream, chosen, dataset, batch_size, place, num_workers)
+            stream.flush()
+        else:  # nothing to map
+            with part.open("wb") as file:
+                np.save(file, np.empty(shape, dtype=np.float16))
+    return np.load(out, mmap_mode="r" if len(dataset) else None)
+
+
+def average_logits(
+    runs: Sequence[Logits], weights: Sequence[float] | None = None
+) -> Float[np.ndarray, "n s"]:
+    r"""Mean of the logits of several models or runs, optionally weighted.
+
+    Args:
+        runs: arrays, tensors or ``.npy`` files of equal shape; files are read in parts.
+        weights: one per run, 0 or more; only their proportions count.
+
+    Shapes:
+        - **runs:** :math:`(N, S)` each
+        - **output:** :math:`(N, S)` float32
+
+    Raises:
+        ValueError: if shapes differ, there are no runs, or weights do not fit.
+
+    Source: Liu et al. 2024, section 3.6, equation 10, and section 5.
+
+    Example:
+        >>> average_logits([np.array([[0.0, 4.0]]), torch.tensor([[2.0, 0.0]])])
+        array([[1., 2.]], dtype=float32)
+    """
+    arrays = [_array(run) for run in runs]
+    if not arrays:
+        raise ValueError("there are no logits to average")
+    share = np.ones(len(arrays)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if share.shape != (len(arrays),) or not np.isfinite(share).all() or (share < 0).any():
+        raise ValueError(f"weights must be {len(arrays)} numbers from 0 up, got {weights}")
+    if share.sum() == 0:
+        raise ValueError("all weights are 0")
+    shapes = [array.shape for array in arrays]
+    if len(set(shapes)) > 1 or len(shapes[0]) != 2:
+        listed = ", ".join(str(shape) for shape in shapes)
+        raise ValueError(f"logits must all be [surveys, species] of one shape, got {listed}")
+    share = share / share.sum()
+    mean = np.empty(shapes[0], dtype=np.float32)
+    step = max(1, _CHUNK // max(shapes[0][1], 1))
+    for start in range(0, len(mean), step):
+        rows = slice(start, start + step)
+        parts = (part * array[rows] for part, array in zip(share, arrays, strict=True))
+        mean[rows] = sum(parts, start=np.float64(0))
+    return mean
+
+
+def _fill(
+    into: np.ndarray,
+    models: list[Tighnari],
+    dataset: SurveyDataset,
+    batch_size: int,
+    device: torch.device,
+    num_workers: int,
+) -> None:
+    """Write the mean logits of all models, batch by batch."""
+    starts = range(0, len(dataset), batch_size)
+    cuts = pairwise([*starts, len(dataset)])
+    with _evaluating(models, device), torch.inference_mode():
+        batches = [_batches(model, dataset, batch_size, num_workers) for model in models]
+        rounds = zip(cuts, *batches, strict=True)
+        bar = tqdm(rounds, "predicting", len(starts), delay=2, disable=None, leave=False)
+        for (begin, end), *seen in bar:
+            total = torch.zeros(end - begin, into.shape[1], device=device)
+            for model, batch in zip(models, seen, strict=True):
+                total += model(batch.to(device, non_blocking=True)).float()
+            mean = (total / len(models)).cpu().numpy()
+            unfit = ~(np.abs(mean) <= np.finfo(into.dtype).max).all(axis=1)
+            refuse("predict", unfit, dataset.survey_id[begin:end], f"logits beyond {into.dtype}")
+            into[begin:end] = mean
+
+
+def _batches(
+    model: Tighnari, dataset: SurveyDataset, batch_size: int, num_workers: int
+) -> DataLoader[SurveyBatch]:
+    if model.preprocessing is not None and model.preprocessing is not dataset.preprocessing:
+        dataset = dataset.with_preprocessing(model.preprocessing)
+    return DataLoader(
+        dataset, batch_size, collate_fn=collate, num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+    )  # fmt: skip
+
+
+@contextmanager
+def _evaluating(models: list[Tighnari], device: torch.device) -> Iterator[None]:
+    """Models on the device and without dropout; afterwards as and where they were."""
+    before = [(model.training, next(model.parameters()).device) for model in models]
+    try:
+        for model in models:
+            model.to(device).eval()
+        yield
+    finally:
+        for model, (training, home) in zip(models, before, strict=True):
+            model.to(home).train(training)
+
+
+def _opened(models: Model | Sequence[Model]) -> list[Tighnari]:
+    given = [models] if isinstance(models, Tighnari | str | Path) else list(models)
+    opened: list[Tighnari] = []
+    for model in given:
+        if isinstance(model, Tighnari):
+            opened.append(model)
+        else:
+            opened += [Tighnari.from_pretrained(folder) for folder in _model_folders(Path(model))]
+    if not opened:
+        raise ValueError("there are no models to predict with")
+    return opened
+
+
+def _model_folders(folder: Path) -> list[Path]:
+    """The folder itself, that of a run inside, or those of all folds."""
+    for found in ([folder], [folder / "model"], sorted(folder.glob("fold_*/model"))):
+        found = [path for path in found if (path / "config.json").exists()]
+        if found:
+            return found
+    raise SurveyDataError(
+        f"{folder}: no saved model; expected config.json in it, in model/ or in fold_*/model/"
+    )
+
+
+def _refuse_other_species(model: Tighnari, species_ids: np.ndarray) -> None:
+    if model.config.num_species != len(species_ids):
+        raise ValueError(
+            f"the model knows {model.config.num_species} species, the data set {len(species_ids)}"
+        )
+    if model.species_ids is not None and not np.array_equal(model.species_ids, species_ids):
+        differing = int((np.asarray(model.species_ids) != species_ids).sum())
+        raise ValueError(
+            f"{differing} of {len(species_ids)} columns stand for another species in the model "
+            "than in the data set: read both with one vocabulary (species_ids=)"
+        )
+
+
+def _array(run: Logits) -> np.ndarray:
+    if isinstance(run, str | Path):
+        return np.load(run, mmap_mode="r")
+    if isinstance(run, Tensor):
+        return run.detach().float().numpy(force=True)
+    return np.asarray(run)

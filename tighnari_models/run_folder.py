@@ -1,0 +1,113 @@
+"""What a folder of a run records of itself, so that another run never continues it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from tighnari_graph.files import written_whole
+from tighnari_models.data.datamodule import SurveyDataModule
+
+# what a run, or a fold of one, has once an epoch is done
+_BEGUN = ("last.ckpt", "done.json", "fold_*/last.ckpt", "fold_*/done.json")
+
+
+def claim(out: Path, record: Mapping[str, Any]) -> None:
+    """Write ``run.json`` into a folder, or compare the record with that of the run it holds.
+
+    A run that never finished an epoch may be replaced: say, one whose weights were not found.
+
+    Raises:
+        ValueError: if the folder holds a run with other settings or data; names the first.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> claim(folder, {"seed": 0})
+        >>> (folder / "done.json").touch()
+        >>> claim(folder, {"seed": 1})  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        ValueError: ...: holds a run with seed = 0, asked for 1; choose another folder or ...
+    """
+    path = Path(out) / "run.json"
+    asked = json.loads(json.dumps(record))
+    if not path.exists() or not any(any(path.parent.glob(name)) for name in _BEGUN):
+        write_json(path, asked)
+        return
+    held, asked = _flat(json.loads(path.read_text())), _flat(asked)
+    for name in [*asked, *held]:
+        if held.get(name) != asked.get(name):
+            raise ValueError(
+                f"{out}: holds a run with {name} = {held.get(name)!r}, asked for "
+                f"{asked.get(name)!r}; choose another folder or delete this one"
+            )
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write plain numbers, lists and text, whole."""
+    with written_whole(path) as part:
+        part.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def data_record(data: SurveyDataModule) -> dict[str, Any]:
+    """What the surveys and their labels amount to, as short digests."""
+    surveys = data.surveys
+    return {
+        "survey_id": digest(surveys.survey_id),
+        "position and year": digest(surveys.lat, surveys.lon, surveys.year),
+        "species_ids": digest(surveys.species_ids),
+        "labels": digest(surveys.known_labels()),
+        "modalities": list(data.modalities),
+        "batch_size": data.batch_size,
+        "degree": data.degree,
+    }
+
+
+def split_record(data: SurveyDataModule) -> dict[str, Any]:
+    """Who trains, who validates, and what the preprocessing found."""
+    if data.split is None or data.preprocessing is None:
+        raise ValueError("the data module has no split yet: data.with_split(train, val)")
+    state = json.dumps(data.preprocessing.to_json(), sort_keys=True)
+    return {
+        "train": digest(data.split.train),
+        "val": digest(data.split.val),
+        "preprocessing": hashlib.sha256(state.encode()).hexdigest()[:12],
+    }
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Twelve letters that change with any weight."""
+    return digest(*(value.numpy(force=True) for value in model.state_dict().values()))
+
+
+def digest(*arrays: Any) -> str:
+    """Twelve letters that change with any value of numpy arrays or scipy CSR matrices.
+
+    Example:
+        >>> digest(np.arange(3)) == digest(np.arange(3)), digest(np.arange(3)) == digest(np.ones(3))
+        (True, False)
+    """
+    total = hashlib.sha256()
+    for array in arrays:
+        dense = isinstance(array, np.ndarray)
+        parts = [array] if dense else [array.indptr, array.indices, array.data]
+        for part in parts:
+            part = part.astype(np.int64) if part.dtype == np.int32 else part  # scipy takes either
+            total.update(f"{part.dtype}{part.shape}".encode())
+            total.update(np.ascontiguousarray(part).tobytes())
+    return total.hexdigest()[:12]
+
+
+def _flat(record: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{before}{name}.")
+        else:
+            flat[before + name] = value
+    return flat

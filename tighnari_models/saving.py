@@ -1,0 +1,219 @@
+"""A trained model on disk: JSON, safetensors, npy and Parquet; no pickle."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from scipy import sparse
+from torch import Tensor
+
+from tighnari_graph.errors import SurveyDataError
+from tighnari_graph.files import written_whole
+from tighnari_graph.surveys import SurveyTable
+from tighnari_models.config import TighnariConfig
+from tighnari_models.data.preprocessing import Preprocessing
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+PREPROCESSING = "preprocessing.json"
+SPECIES = "species_ids.npy"
+SURVEYS = "surveys.parquet"
+_HEADER = b"tighnari labelled surveys 1"
+_CORE = ("survey_id", "lat", "lon", "year")
+_LABELS = "species_columns"
+_META = "meta."
+_BROKEN = (
+    SafetensorError, KeyError, TypeError, ValueError, AttributeError, OSError, EOFError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class SavedModel:
+    """What a folder of a saved model holds; see `Tighnari` for the attributes."""
+
+    config: TighnariConfig
+    weights: dict[str, Tensor]
+    preprocessing: Preprocessing | None = None
+    species_ids: np.ndarray | None = None
+    surveys: SurveyTable | None = None
+
+
+def write_folder(saved: SavedModel, folder: str | Path) -> None:
+    """Write all files, the config last, so that a folder with a config is complete.
+
+    Raises:
+        ValueError: if species ids or surveys are not those of the model.
+        SurveyDataError: if there is a file of that name, or surveys cannot be saved.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise SurveyDataError(f"{folder}: a file; a model is saved as a folder")
+    species_ids = _checked_species(saved)
+    for name in (CONFIG, PREPROCESSING, SPECIES, SURVEYS):  # of a model saved here before
+        (folder / name).unlink(missing_ok=True)
+    with written_whole(folder / WEIGHTS) as part:
+        save_file({key: v.detach().cpu().contiguous() for key, v in saved.weights.items()}, part)
+    if saved.preprocessing is not None:
+        with written_whole(folder / PREPROCESSING) as part:
+            part.write_text(json.dumps(saved.preprocessing.to_json(), indent=1))
+    if species_ids is not None:
+        with written_whole(folder / SPECIES) as part, part.open("wb") as file:
+            np.save(file, species_ids, allow_pickle=False)
+    if saved.surveys is not None:
+        write_surveys(saved.surveys, folder / SURVEYS)
+    with written_whole(folder / CONFIG) as part:
+        part.write_text(saved.config.to_json())
+
+
+def read_folder(folder: str | Path) -> SavedModel:
+    """Read what `write_folder` wrote; preprocessing, species and surveys may be absent.
+
+    Raises:
+        SurveyDataError: if the folder holds no saved model, or a file is broken; names the file.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        kind = "a file, not a folder with" if folder.exists() else "no such folder, expected"
+        raise SurveyDataError(f"{folder}: {kind} a saved model ({CONFIG}, {WEIGHTS})")
+    missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+    if missing:
+        raise SurveyDataError(f"{folder}: no saved model, it lacks {' and '.join(missing)}")
+    try:
+        name = CONFIG
+        config = TighnariConfig.from_json((folder / name).read_text(encoding="utf-8"))
+        name = WEIGHTS
+        weights = load_file(folder / name)
+        name = PREPROCESSING
+        preprocessing = species_ids = surveys = None
+        if (folder / name).exists():
+            state = json.loads((folder / name).read_text(encoding="utf-8"))
+            if not isinstance(state, dict):
+                raise TypeError(f"expected a JSON object, got {type(state).__name__}")
+            preprocessing = Preprocessing.from_json(state)
+        name = SPECIES
+        if (folder / name).exists():
+            species_ids = np.load(folder / name, allow_pickle=False)
+            _check_ids(species_ids, config.num_species)
+        name = SURVEYS
+        if (folder / name).exists():
+            surveys = read_surveys(folder / name, species_ids)
+    except _BROKEN as error:
+        where = folder / name
+        text = str(error)
+        if text.startswith(str(where)):
+            raise
+        raise SurveyDataError(f"{where}: not a part of a saved model ({text})") from error
+    return SavedModel(config, weights, preprocessing, species_ids, surveys)
+
+
+def write_surveys(surveys: SurveyTable, path: str | Path) -> None:
+    """A table of surveys as one Parquet file, a row per survey, its species as a list of columns.
+
+    ``species_ids`` are kept beside it; ``notes`` are not kept.
+
+    Raises:
+        SurveyDataError: if a column of ``meta`` holds values of several kinds.
+
+    Example:
+        >>> import tempfile
+        >>> rows = pd.DataFrame({"surveyId": [7, 3], "lat": 43.1, "lon": 3.2, "year": 2020,
+        ...     "speciesId": [5, 9], "areaInM2": [4.0, None]})
+        >>> table = SurveyTable.from_long(rows)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_surveys(table, Path(folder, "surveys.parquet"))
+        ...     read_surveys(Path(folder, "surveys.parquet"), table.species_ids)
+        SurveyTable(surveys=2, species=2, labels=2, years=2020–2020)
+    """
+    columns: dict[str, object] = {name: getattr(surveys, name) for name in _CORE}
+    if surveys.region is not None:
+        columns["region"] = surveys.region
+    for name in surveys.meta:
+        columns[f"{_META}{name}"] = surveys.meta[name].reset_index(drop=True)
+    try:
+        table = pa.Table.from_pandas(pd.DataFrame(columns), preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise SurveyDataError(f"{path}: surveys cannot be saved ({error})") from error
+    if surveys.labels is not None:
+        labels = sparse.csr_matrix(surveys.labels, copy=True)
+        labels.eliminate_zeros()
+        lists = pa.ListArray.from_arrays(
+            pa.array(labels.indptr, pa.int32()), pa.array(labels.indices, pa.int32())
+        )
+        table = table.append_column(_LABELS, lists)
+    names = None if surveys.species_names is None else surveys.species_names.tolist()
+    header = {_HEADER: json.dumps({"species_names": names}).encode()}
+    with written_whole(path) as part:
+        parquet.write_table(
+            table.replace_schema_metadata({**(table.schema.metadata or {}), **header}), part
+        )
+
+
+def read_surveys(path: str | Path, species_ids: np.ndarray | None) -> SurveyTable:
+    r"""The surveys that `write_surveys` wrote.
+
+    Shapes:
+        - **species_ids:** :math:`(S,)` int64
+
+    Raises:
+        SurveyDataError: if the file is none, or its labels name a species that there is not.
+    """
+    path = Path(path)
+    try:
+        table = parquet.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise SurveyDataError(f"{path}: not a Parquet file of surveys ({error})") from error
+    header = (table.schema.metadata or {}).get(_HEADER)
+    if header is None or not {*_CORE} <= set(table.column_names):
+        raise SurveyDataError(f"{path}: a Parquet file, but no surveys of a saved model")
+    ids = np.zeros(0, dtype=np.int64) if species_ids is None else species_ids
+    labels = None
+    if _LABELS in table.column_names:
+        lists = table.column(_LABELS).combine_chunks()
+        start = np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy())])
+        column = lists.flatten().to_numpy()
+        if len(column) and (column.min() < 0 or column.max() >= len(ids)):
+            raise SurveyDataError(f"{path}: labels of other species than the {len(ids)} there are")
+        labels = sparse.csr_matrix(
+            (np.ones(len(column), dtype=np.float32), column, start), (len(table), len(ids))
+        )
+        table = table.drop_columns([_LABELS])
+    frame = table.to_pandas()
+    region = frame["region"].astype(object) if "region" in frame else None
+    names = json.loads(header)["species_names"]
+    meta = frame[[name for name in frame if name.startswith(_META)]]
+    return SurveyTable(
+        **{name: frame[name].to_numpy() for name in _CORE},
+        region=None if region is None else region.where(region.notna(), None).to_numpy(),
+        labels=labels,
+        species_ids=ids,
+        species_names=None if names is None else np.array(names, dtype=object),
+        meta=meta.rename(columns=lambda name: name.removeprefix(_META)),
+    )
+
+
+def _checked_species(saved: SavedModel) -> np.ndarray | None:
+    """Species ids of the model, or of its surveys; they must agree."""
+    ids = None if saved.species_ids is None else np.asarray(saved.species_ids)
+    if saved.surveys is not None:
+        ids = saved.surveys.species_ids if ids is None else ids
+        if not np.array_equal(ids, saved.surveys.species_ids):
+            raise ValueError(
+                f"surveys have {len(saved.surveys.species_ids)} species, not the {len(ids)} of "
+                "species_ids in their order: read both with one vocabulary"
+            )
+    if ids is not None:
+        _check_ids(ids, saved.config.num_species)
+    return ids
+
+
+def _check_ids(ids: np.ndarray, num_species: int) -> None:
+    if ids.shape != (num_species,) or ids.dtype.kind not in "iu":
+        raise ValueError(
+            f"species_ids are {ids.dtype} of shape {ids.shape}, not {num_species} whole numbers"
+        )

@@ -1,0 +1,247 @@
+"""The Tighnari model: encoders of every modality, fusion, logits of all species."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tighnari_graph.errors import SurveyDataError
+from tighnari_graph.surveys import SurveyTable
+from tighnari_models.config import TighnariConfig
+from tighnari_models.data.batch import MODALITIES, SurveyBatch
+from tighnari_models.data.preprocessing import Preprocessing
+from tighnari_models.encoders import GraphEncoder, ImageEncoder, TabularEncoder, make_temporal
+from tighnari_models.fusion import HCAM, Concat
+from tighnari_models.saving import WEIGHTS, SavedModel, read_folder, write_folder
+
+_CUBES = ("landsat", "bioclim")
+_RAREST = 1e-5  # frequency that a species never seen is taken to have
+
+
+class Tighnari(nn.Module):
+    r"""A batch of surveys in, a logit for every species out.
+
+    In eval mode a survey's logits do not depend on the other surveys of its batch.
+
+    Args:
+        config: what it is made of.
+
+    Attributes:
+        config: as given.
+        preprocessing: how raw files become its batches; None unless trained or loaded.
+        species_ids: :math:`(S,)` int64, column → speciesId; None likewise.
+        surveys: the labelled surveys whose labels graph features are made of; None likewise.
+
+    Shapes:
+        - **batch:** B surveys with the modalities of the config; others are ignored
+        - **output:** :math:`(B, S)` logits
+
+    Raises:
+        ValueError: if the batch lacks a modality, or widths do not fit.
+
+    Source: Liu et al. 2024, section 3 (figure 9), equations 4–8.
+
+    Example:
+        >>> config = TighnariConfig(3, modalities=("table", "gfv"), fusion="concat")
+        >>> batch = SurveyBatch(torch.tensor([7, 9]), table=torch.zeros(2, 5), gfv=torch.eye(2, 3))
+        >>> Tighnari(config)(batch).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(self, config: TighnariConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.preprocessing: Preprocessing | None = None
+        self.species_ids: np.ndarray | None = None
+        self.surveys: SurveyTable | None = None
+        self.modalities = tuple(name for name in MODALITIES if name in config.modalities)
+        self.encoders = nn.ModuleDict()
+        for name in self.modalities:
+            if name != "gfv":
+                self.encoders[name] = _encoder(name, config)
+        widths: dict[str, int] = {
+            name: encoder.num_features  # type: ignore[misc]
+            for name, encoder in self.encoders.items()
+        }
+        self.fusion: HCAM | Concat
+        if config.fusion == "hcam":
+            self.fusion = HCAM(
+                tuple(widths[name] for name in _CUBES if name in widths),
+                widths["table"],
+                widths["image"],
+                config.fusion_dim,
+                config.fusion_heads,
+                config.gfv_tokens,
+                config.tokens,
+            )
+            graph_dim = self.fusion.graph_dim
+        else:
+            graph_dim = config.gfv_dim
+            graph = (graph_dim,) if "gfv" in self.modalities else ()
+            self.fusion = Concat((*widths.values(), *graph), 3 * config.fusion_dim)
+        if "gfv" in self.modalities:
+            self.encoders["gfv"] = GraphEncoder(
+                config.num_species, config.gfv_dim, graph_dim, config.drop_rate
+            )
+        self.drop = nn.Dropout(config.drop_rate)
+        self.head = nn.Linear(self.fusion.num_features, config.num_species)
+
+    def forward(self, batch: SurveyBatch) -> Float[Tensor, "b s"]:
+        """Logits of every species; see the class."""
+        return self.head(self.drop(self.forward_features(batch)))
+
+    def forward_features(self, batch: SurveyBatch) -> Float[Tensor, "b d"]:
+        r"""The fused vector of each survey, :math:`(B, 3 \cdot fusion\_dim)`."""
+        lacking = [name for name in self.modalities if name not in batch.modalities]
+        if lacking:
+            raise ValueError(
+                f"the batch lacks {', '.join(lacking)}; the model takes "
+                f"{', '.join(self.modalities)}, the batch has "
+                f"{', '.join(batch.modalities) or 'no modality'}"
+            )
+        inputs = {name: getattr(batch, name) for name in self.modalities if name != "gfv"}
+        if "gfv" in self.modalities:
+            inputs["gfv"] = self._graph_rows(batch)
+        if isinstance(self.fusion, Concat):
+            return self.fusion([self.encoders[name](x) for name, x in inputs.items()])
+        tokens: dict[str, Callable[[Tensor], Tensor]] = {
+            name: encoder.forward_features  # type: ignore[misc]
+            for name, encoder in self.encoders.items()
+        }
+        return self.fusion(
+            [tokens[name](inputs[name]) for name in _CUBES if name in inputs],
+            self.encoders["table"](inputs["table"]),
+            tokens["image"](inputs["image"]),
+            self.encoders["gfv"](inputs["gfv"]),
+        )
+
+    def _graph_rows(self, batch: SurveyBatch) -> Tensor:
+        rows = batch.graph_rows()
+        if self.training and self.config.gfv_drop:
+            seen = torch.rand(len(batch), device=rows.device) >= self.config.gfv_drop
+            return keep_rows(rows, seen)
+        return rows
+
+    @torch.no_grad()
+    def init_output_bias(self, frequency: np.ndarray | Tensor) -> None:
+        r"""Start each species at the log-odds of its frequency, as if nothing else were known.
+
+        Frequencies are kept 1e-5 away from 0 and 1.
+
+        Shapes:
+            - **frequency:** :math:`(S,)` share of surveys with each species
+
+        Raises:
+            ValueError: if their number is another, or some are outside [0, 1].
+
+        Example:
+            >>> model = Tighnari(TighnariConfig(2, modalities=("gfv",), fusion="concat"))
+            >>> model.init_output_bias(np.array([0.5, 0.0]))
+            >>> model.head.bias.detach()
+            tensor([  0.0000, -11.5129])
+        """
+        share = torch.as_tensor(frequency, dtype=torch.float64, device="cpu")
+        if share.shape != (self.config.num_species,) or not ((share >= 0) & (share <= 1)).all():
+            raise ValueError(
+                f"frequency must be {self.config.num_species} numbers from 0 to 1, got shape "
+                f"{tuple(share.shape)}"
+            )
+        self.head.bias.copy_(share.clamp(_RAREST, 1 - _RAREST).logit())
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config, weights, and what else is there of preprocessing, species and surveys.
+
+        Raises:
+            ValueError: if the width of the table is not known yet, because no batch was seen, or
+                species ids or surveys are not those of the model.
+
+        Example:
+            >>> import tempfile
+            >>> model = Tighnari(TighnariConfig(2, modalities=("gfv",), fusion="concat")).eval()
+            >>> batch = SurveyBatch(torch.tensor([7]), gfv=torch.ones(1, 2))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     model.save_pretrained(folder)
+            ...     again = Tighnari.from_pretrained(folder)
+            >>> torch.equal(again(batch), model(batch))
+            True
+        """
+        config = self.config
+        if "table" in self.modalities:
+            width = self.encoders["table"].num_features_in
+            if width is None:
+                raise ValueError(
+                    "the width of the table is not known yet: give num_table_features, or run the "
+                    "model on a batch, before saving"
+                )
+            config = replace(config, num_table_features=int(width))  # type: ignore[arg-type]
+        saved = SavedModel(
+            config, self.state_dict(), self.preprocessing, self.species_ids, self.surveys
+        )
+        write_folder(saved, folder)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "Tighnari":
+        """A saved model on the CPU, in eval mode; nothing is downloaded and no pickle is read.
+
+        Raises:
+            SurveyDataError: if the folder holds no saved model, or a file is missing, broken or
+                of another version; names the file.
+        """
+        saved = read_folder(folder)
+        with torch.random.fork_rng(devices=[]):  # drawing weights to replace: nobody's business
+            model = cls(replace(saved.config, pretrained=False, weights=None))
+        try:
+            model.load_state_dict(saved.weights)
+        except RuntimeError as error:
+            raise SurveyDataError(
+                f"{Path(folder) / WEIGHTS}: not the weights of the model in the config beside it "
+                f"({error})"
+            ) from error
+        model.preprocessing, model.species_ids = saved.preprocessing, saved.species_ids
+        model.surveys = saved.surveys
+        return model.eval()
+
+
+def keep_rows(rows: Tensor, kept: Tensor) -> Tensor:
+    r"""Graph rows with zeros in place of those that are not kept; the others as they are.
+
+    Shapes:
+        - **rows:** :math:`(B, S)` sparse CSR or dense
+        - **kept:** :math:`(B,)` bool
+        - **output:** as ``rows``
+
+    Example:
+        >>> keep_rows(torch.ones(2, 3).to_sparse_csr(), torch.tensor([True, False])).to_dense()
+        tensor([[1., 1., 1.],
+                [0., 0., 0.]])
+    """
+    if rows.layout == torch.strided:
+        return rows * kept.unsqueeze(1)
+    crow, values = rows.crow_indices(), rows.values()
+    values = values * kept.repeat_interleave(crow[1:] - crow[:-1])
+    return torch.sparse_csr_tensor(crow, rows.col_indices(), values, size=rows.shape)
+
+
+def _encoder(name: str, config: TighnariConfig) -> nn.Module:
+    if name == "image":
+        return ImageEncoder(
+            config.image_encoder, config.in_chans, config.image_size,
+            config.pretrained, config.weights, config.drop_path_rate,
+        )  # fmt: skip
+    if name == "table":
+        return TabularEncoder(
+            config.num_table_features, 2 * config.table_dim, config.table_dim, config.drop_rate
+        )
+    return make_temporal(
+        config.temporal_encoder,
+        name,
+        config.temporal_embed_dim,
+        config.temporal_depths,  # type: ignore[arg-type]  # checked to be pairs
+        config.temporal_heads,  # type: ignore[arg-type]
+        config.drop_path_rate,
+        config.temporal_pad_window,
+    )

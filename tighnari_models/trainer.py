@@ -1,0 +1,96 @@
+"""Lightning's Trainer as a run uses it: precise about files, silent about the rest."""
+
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger
+
+from tighnari_models.training import MONITORS, TrainingOptions
+
+
+def quiet_trainer(
+    out: Path, options: TrainingOptions, max_epochs: int, records: Callback
+) -> Trainer:
+    """A Trainer that writes below ``out`` only, with early stopping, and a bar on a terminal."""
+    return Trainer(
+        default_root_dir=out,
+        accelerator=options.accelerator,
+        devices=options.devices,
+        strategy=options.strategy,
+        precision=_precision(options),  # type: ignore[arg-type]
+        max_epochs=max_epochs,
+        gradient_clip_val=options.clip,
+        callbacks=[records, *_callbacks(options)],
+        logger=CSVLogger(out, name="log"),
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        enable_progress_bar=_shows_progress(options),
+    )
+
+
+def _callbacks(options: TrainingOptions) -> list[Callback]:
+    callbacks: list[Callback] = []
+    if options.patience is not None:
+        callbacks.append(
+            EarlyStopping(
+                options.monitor,
+                patience=options.patience,
+                mode=MONITORS[options.monitor],
+                check_on_train_epoch_end=True,
+            )
+        )
+    if _shows_progress(options):
+        callbacks.append(RichProgressBar())
+    return callbacks
+
+
+def _shows_progress(options: TrainingOptions) -> bool:
+    return sys.stdout.isatty() if options.progress is None else options.progress
+
+
+def _precision(options: TrainingOptions) -> str:
+    if options.precision != "auto":
+        return options.precision
+    gpu = options.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning without its announcements, and without the advice that does not apply here."""
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        # how many processes read is the data module's choice: batches are slices of memory maps
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        # an accelerator that was asked for is the one to use
+        warnings.filterwarnings("ignore", ".*available but not used.*")
+        # Lightning 2.6 uses a class of torch's that torch 2.11 deprecates
+        warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C stays a KeyboardInterrupt: Lightning ends the process and ignores Ctrl-C from then."""
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from error
+        raise
