@@ -41,16 +41,24 @@ def as_markdown(title: str, frame: pd.DataFrame, gains: pd.DataFrame, notes: lis
         notes: how it was measured, a sentence each.
     """
     truth = frame["test score"].notna().any()
-    heads = ["", "val score (95 %)", "paper", *(["true test labels"] if truth else [])]
+    heads = ["", "val score (95 %)", "paper", *(["true test labels"] if truth else []), "K, θ"]
     for name in list(COLUMNS)[1:]:
         heads += [name, "paper"]
-    lines = [f"### {title}", "", *notes, "", _line(heads), _line(["---"] * len(heads))]
+    lines = [
+        f"### {title}",
+        "",
+        *(f"- {note}" for note in notes),
+        "",
+        _line(heads),
+        _line(["---"] * len(heads)),
+    ]
     for name, row in frame.iterrows():
         score = (
             f"{_number(row['val score'], 4)} ({_number(row['from'], 3)}–{_number(row['to'], 3)})"
         )
         cells = [str(name), score, _number(row["paper val score"], 5)]
         cells += [_number(row["test score"], 4)] if truth else []
+        cells += [f"{row['K']}, {row['θ']:.2f}" if row["θ"] else f"{row['K']}"]
         for column, digits in list(COLUMNS.items())[1:]:
             decimals = 0 if column.startswith("seconds") else 5
             cells += [_number(row[column], digits), _number(row[f"paper {column}"], decimals)]

@@ -1,9 +1,10 @@
 """Train the models behind the rows of the paper's tables, once each, resumable at every epoch."""
 
+import json
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,7 +24,7 @@ from tighnari_models.data.datamodule import SurveyDataModule
 from tighnari_models.data.prepared import PreparedArrays
 from tighnari_models.fit import fit
 from tighnari_models.prediction import average_logits, predict
-from tighnari_models.run_folder import claim, data_record
+from tighnari_models.run_folder import data_record, write_json
 from tighnari_models.tighnari import Tighnari
 
 _study: "Study"  # of a process that trains for another
@@ -97,16 +98,23 @@ class Study:
         return np.where(fold < self.folds, fold, -1)
 
     def claim(self) -> None:
-        """Refuse a folder that holds another study."""
-        preset = self.settings.preset
-        claim(
-            self.out / "runs",
-            {
-                "size": self.size, "folds": self.folds, "models of a cross-fusion": preset.folds,
-                "epochs": [preset.max_epochs, preset.fine_tune_epochs],
-                "data": data_record(self.with_gfv),
-            },
-        )  # fmt: skip
+        """Refuse a folder that holds another study; more seeds and other rows may be added.
+
+        Raises:
+            ValueError: naming what differs.
+        """
+        asked = {"size": self.size, "folds": self.folds, **asdict(self.settings)}
+        asked["data"] = data_record(self.with_gfv)
+        asked = json.loads(json.dumps(asked))
+        path = self.out / "study.json"
+        held = json.loads(path.read_text()) if path.exists() else asked
+        differ = [name for name in asked if held.get(name) != asked[name]]
+        if differ:
+            raise ValueError(
+                f"{self.out}: holds a study that differs in {', '.join(differ)}; choose another "
+                "folder or delete this one"
+            )
+        write_json(path, asked)
 
     def members_of(self, row: Row, fold: int, seed: int) -> list[Path]:
         """Folders of the models of a row: one, or those of all folds of a cross-fusion."""
@@ -160,9 +168,15 @@ def train_all(study: Study, rows: tuple[Row, ...], jobs: int = 1) -> None:
         for row in sorted(needed.values(), key=lambda row: not row.fused)  # the long ones first
         if not all((p / "test.npy").exists() for p in study.members_of(row, fold, seed))
     ]
-    with tqdm(total=len(todo), desc="training", unit=" runs", disable=None, leave=False) as bar:
-        for _ in _finished(study, todo, jobs):
-            bar.update()
+    log = logging.getLogger("tighnari_models")
+    level = log.level
+    log.setLevel(logging.ERROR)  # what is to be said of the data was said when they were read
+    try:
+        with tqdm(total=len(todo), desc="training", unit=" runs", disable=None, leave=False) as bar:
+            for _ in _finished(study, todo, jobs):
+                bar.update()
+    finally:
+        log.setLevel(level)
 
 
 def _finished(study: Study, todo: list[tuple[Row, int, int]], jobs: int) -> Iterator[None]:
@@ -183,7 +197,7 @@ def _begin(study: Study) -> None:
     global _study
     _study = study
     torch.set_num_threads(1)
-    logging.getLogger("tighnari_models").setLevel(logging.ERROR)  # the first process said it
+    logging.getLogger("tighnari_models").setLevel(logging.ERROR)
 
 
 def _train_here(row: Row, fold: int, seed: int) -> None:
@@ -191,7 +205,7 @@ def _train_here(row: Row, fold: int, seed: int) -> None:
 
 
 def training_figures(study: Study, row: Row) -> dict[str, float]:
-    """Training loss of the chosen epochs, and seconds an epoch of models that start from scratch."""
+    """Training loss of the chosen epochs; seconds an epoch of models that start from scratch."""
     losses, seconds = [], []
     for fold in range(study.folds):
         for seed in range(study.seeds):

@@ -103,13 +103,16 @@ class Scorer:
         """
         place, scores = folder / "row.json", folder / "survey_f1.npy"
         if place.exists():
-            return json.loads(place.read_text()), np.load(scores)
+            figures = json.loads(place.read_text())
+            if figures["seeds"] == self.study.seeds:
+                return figures, np.load(scores)
         seeds = range(self.study.seeds)
         f1 = np.stack([self.processed(row, seed).survey_f1[row.step] for seed in seeds])
         low, high = interval(f1, self.blocks)
         rule, _ = self._rule(row, 0)
-        figures: dict[str, object] = {
-            "row": row.name, "val score": f1.mean(), "from": low, "to": high,
+        figures = {
+            "row": row.name, "seeds": self.study.seeds,
+            "val score": f1.mean(), "from": low, "to": high,
             "val loss": float(np.mean([self._loss(row, seed) for seed in seeds])),
             **training_figures(self.study, row),
             "K": rule.k, "θ": rule.threshold, "test score": self._true_score(row),

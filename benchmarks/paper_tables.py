@@ -2,13 +2,14 @@
 
 Run `python -m benchmarks.paper_tables --table 3`: without ``--data`` at small size on a virtual
 Europe, with ``--data DIR`` on a GeoLifeCLEF 2024 folder as downloaded, at the paper's size. What is
-finished is not done again when the command is repeated, and rows that tables share are trained once.
+finished is not done again when the command is repeated; rows that tables share are trained once.
 """
 
 import argparse
 import os
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +26,7 @@ VIRTUAL_SURVEYS = 1000
 
 
 def run(
-    study: Study, table: int, jobs: int = 1, only: tuple[str, ...] | None = None
+    study: Study, table: int, jobs: int = 1, only: Sequence[str] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Train, score and write a table; returns its figures, and what each row added.
 
@@ -35,6 +36,10 @@ def run(
         jobs: models that are trained at a time.
         only: names of rows to run; by default all.
     """
+    names = [row.name for row in TABLES[table]]
+    unknown = sorted(set(only or ()) - set(names))
+    if unknown:
+        raise ValueError(f"table {table} has no row {unknown}; it has {names}")
     study.claim()
     scorer = Scorer(study)
     rows = tuple(row for row in TABLES[table] if only is None or row.name in only)
@@ -93,8 +98,8 @@ def notes(study: Study, rows: tuple[Row, ...]) -> list[str]:
     return said
 
 
-def parse() -> tuple[Study, int, int]:
-    """Study, table and jobs that the command line asks for."""
+def parse() -> tuple[Study, dict[str, object]]:
+    """The study that the command line asks for, and the other arguments of `run`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--table", type=int, choices=sorted(TABLES), required=True)
     parser.add_argument("--data", type=Path, help="a GeoLifeCLEF 2024 folder")
@@ -103,6 +108,7 @@ def parse() -> tuple[Study, int, int]:
     parser.add_argument("--folds", type=int, help="block folds held out in turn; 1 is one of ten")
     parser.add_argument("--seeds", type=int, help="how often each model is trained")
     parser.add_argument("--limit", type=int, help="surveys to use, of whole blocks")
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="names of rows to run")
     parser.add_argument("--epochs", type=int, help="of models that start from scratch")
     parser.add_argument("--members", type=int, help="models of a cross-fusion")
     parser.add_argument("--no-pretrained", action="store_true", help="start from random weights")
@@ -118,16 +124,16 @@ def parse() -> tuple[Study, int, int]:
         pretrained=False if given.no_pretrained else None,
     )  # fmt: skip
     jobs = 1 if torch.cuda.is_available() else os.cpu_count() or 1
-    return study, given.table, given.jobs or jobs
+    return study, {"table": given.table, "jobs": given.jobs or jobs, "only": given.only}
 
 
 def main() -> None:
     """Run the table, and print its Markdown."""
     begin = time.perf_counter()
-    study, table, jobs = parse()
-    run(study, table, jobs)
-    text = (study.out / f"table_{table}" / "results.md").read_text()
-    print(f"\n{text}\n{(time.perf_counter() - begin) / 60:.1f} minutes, {jobs} at a time")
+    study, asked = parse()
+    run(study, **asked)
+    text = (study.out / f"table_{asked['table']}" / "results.md").read_text()
+    print(f"\n{text}\n{(time.perf_counter() - begin) / 60:.1f} minutes")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,39 @@
-"""Models that predict plant species from surveys, images, time series and the survey graph.
+"""The multimodal model: from surveys, images, time series and the survey graph to species.
 
-The first of them needs no training at all: the survey graph alone (`python -m tighnari_graph`).
-What turns probabilities into a submission is re-exported here.
+Read a data folder into a `SurveyDataModule`, describe a model by a `TighnariConfig`, train it by
+`fit` or as folds by `cross_fusion`, and `predict`. What turns probabilities into a submission is
+re-exported from `tighnari_graph`.
 """
 
 from tighnari_graph import ThresholdTopK, samples_f1, write_submission
+from tighnari_models.config import TighnariConfig
+from tighnari_models.cross_fusion import FusionResult, cross_fusion
+from tighnari_models.data.batch import SurveyBatch
+from tighnari_models.data.datamodule import SurveyDataModule
+from tighnari_models.data.dataset import SurveyDataset
+from tighnari_models.data.new_surveys import new_surveys
+from tighnari_models.fit import FitResult, fit
+from tighnari_models.mixup import mixup
+from tighnari_models.prediction import average_logits, predict
+from tighnari_models.tighnari import Tighnari
+from tighnari_models.training import TrainingOptions
 
-__all__ = ["ThresholdTopK", "samples_f1", "write_submission"]
+__all__ = [
+    "FitResult",
+    "FusionResult",
+    "SurveyBatch",
+    "SurveyDataModule",
+    "SurveyDataset",
+    "ThresholdTopK",
+    "Tighnari",
+    "TighnariConfig",
+    "TrainingOptions",
+    "average_logits",
+    "cross_fusion",
+    "fit",
+    "mixup",
+    "new_surveys",
+    "predict",
+    "samples_f1",
+    "write_submission",
+]

@@ -93,6 +93,9 @@ def run(options: Options) -> dict[str, object]:
     test = data.test_dataset(fusion.folds[0].model.preprocessing)
     if test is None or data.test is None:
         raise SurveyDataError(f"{folder}: no surveys to predict")
+    if test.preprocessing.table is not None:
+        for note, count in test.preprocessing.table.notes.items():
+            _say(f"  to predict: {count:,} × {note}")
     logits = predict([fold.model for fold in fusion.folds], test, out=out / "logits_test.npy")
     _save_array(out / "logits_tuning.npy", fusion.logits)
     probabilities = expit(np.asarray(logits, dtype=np.float32))

@@ -95,9 +95,9 @@ def post_processing(
         best.k, best.threshold, "intersection", np.asarray(KS), MODEL_THRESHOLDS,
         sums.sum(axis=0) / sizes.sum(),
     )  # fmt: skip
-    rows = {name: _with_interval(scores, blocks) for name, scores in f1.items()}
+    scores = {name: _with_interval(values, blocks) for name, values in f1.items()}
     table = pd.DataFrame.from_dict(
-        rows, orient="index", columns=["samples-F1", "from", "to"]
+        scores, orient="index", columns=["samples-F1", "from", "to"]
     ).rename_axis("step")
     return PostProcessing(table, rule, f1)
 

@@ -123,7 +123,7 @@ def _train(
     epochs = EpochRecords(out, options.monitor)
     trainer = quiet_trainer(out, options, max_epochs, epochs)
     steps = _steps_per_epoch(data, trainer.world_size)
-    trainer.log_every_n_steps = min(50, steps)
+    trainer.log_every_n_steps = min(50, steps)  # type: ignore[attr-defined]
     module = TighnariTraining(model, options, max_epochs, steps, seed)
     last = out / "last.ckpt"
     if last.exists():

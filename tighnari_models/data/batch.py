@@ -196,4 +196,5 @@ def _pinned(tensor: Tensor) -> Tensor:
     if tensor.layout != torch.sparse_csr:
         return tensor.pin_memory()
     parts = (tensor.crow_indices(), tensor.col_indices(), tensor.values())
-    return torch.sparse_csr_tensor(*(part.pin_memory() for part in parts), size=tensor.shape)
+    crow, col, values = (part.pin_memory() for part in parts)
+    return torch.sparse_csr_tensor(crow, col, values, size=tensor.shape)

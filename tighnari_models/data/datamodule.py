@@ -103,6 +103,7 @@ class SurveyDataModule(LightningDataModule):
         self.outliers, self.cube_fill = outliers, cube_fill
         self.split: Split | None = None
         self.preprocessing: Preprocessing | None = None
+        self._seen: GraphRows | None = None  # as the training surveys' labels make them
         self.arrays, self.test_arrays = arrays, test_arrays
         self.graph = SurveyGraph.from_surveys(surveys, radius_km)
         self.frame = survey_frame(surveys, environment)
@@ -243,7 +244,8 @@ class SurveyDataModule(LightningDataModule):
         data = self._dataset(split.train, self._seen, self._fitted())
         order = EpochShuffle(len(data), self.seed)
         if self.trainer is not None:  # worker processes read ahead before Lightning sets the epoch
-            order.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+            progress = self.trainer.fit_loop.epoch_progress.current
+            order.set_epoch(progress.processed)  # type: ignore[attr-defined]
         return DataLoader(
             data, self.batch_size, sampler=order, collate_fn=collate,
             drop_last=len(data) > self.batch_size, **self._loading(),
@@ -254,7 +256,7 @@ class SurveyDataModule(LightningDataModule):
         data = self._dataset(self._chosen_split().val, self._seen, self._fitted())
         return DataLoader(data, 2 * self.batch_size, collate_fn=collate, **self._loading())
 
-    def _loading(self) -> dict[str, object]:
+    def _loading(self) -> dict[str, Any]:
         return {
             "num_workers": self.num_workers,
             "pin_memory": torch.cuda.is_available(),

@@ -126,7 +126,8 @@ class SurveyDataset(Dataset[SurveyBatch]):
 
     def __getitems__(self, indices: list[int]) -> SurveyBatch:
         rows = self.rows[np.asarray(indices, dtype=np.int64)]
-        steps, fields = self.preprocessing, {}
+        steps = self.preprocessing
+        fields: dict[str, Any] = {}
         fields["survey_id"] = torch.from_numpy(self.inputs.survey_id[rows])
         if self._at is not None and self.inputs.arrays is not None:
             at = self._at[rows]

@@ -73,7 +73,7 @@ class Preprocessing:
             )
         try:
             table = state["table"]
-            scalers = {
+            scalers: dict[str, Any] = {
                 name: None if state[name] is None else ChannelScaler.from_json(state[name])
                 for name in ("image", "landsat", "bioclim")
             }
@@ -81,12 +81,13 @@ class Preprocessing:
             if state["gfv"] is not None:
                 gfv = GFVScaler(state["gfv"]["normalize"])
                 gfv.scale = float(state["gfv"]["scale"])
-            graph = {"radius_km": float(state["radius_km"]), "degree": str(state["degree"])}
+            radius_km, degree = float(state["radius_km"]), str(state["degree"])
         except (KeyError, TypeError) as error:
             raise SurveyDataError(f"preprocessing lacks {error}") from error
         return cls(
             table=None if table is None else TablePreprocessor.from_json(table),
             gfv=gfv,
+            radius_km=radius_km,
+            degree=degree,
             **scalers,
-            **graph,  # type: ignore[arg-type]
         )

@@ -197,7 +197,7 @@ class TablePreprocessor:
             refuse("survey frame", huge[:, column], frame.index.to_numpy(), what)
         unknown = [note for note in self.notes if note.startswith("unknown")]
         if unknown:
-            _log.warning("; ".join(f"{self.notes[note]} × {note}" for note in unknown))
+            _log.info("; ".join(f"{self.notes[note]} × {note}" for note in unknown))
         return features
 
     def to_json(self) -> dict:
