@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DATA ?=
-OUT ?= out/graph
+OUT ?= out
 
 .PHONY: demo test test-all check format bench clean
 
@@ -15,8 +15,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-demo: $(STAMP)  ## the main job: on DATA if given, else on a virtual Europe
-	$(BIN)/python -m tighnari_graph --out $(OUT) $(if $(DATA),--data '$(DATA)')
+demo: $(STAMP)  ## train, cross-fuse, predict: on DATA if given, else on a virtual Europe
+	$(BIN)/python -m tighnari_models --out $(OUT)/models $(if $(DATA),--data '$(DATA)')
 
 test: $(STAMP)  ## the fast tests, under four minutes on 2 cores
 	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"

@@ -198,8 +198,19 @@ SIZES = {
             "MobileNet-V3": "mobilenetv3_small_050",
             "Xception41": "small_xception",
         },
-        preset=replace(
-            PRESETS["demo"],
+        preset=Preset(
+            model={
+                "image_size": 64,
+                "temporal_embed_dim": 48,
+                "temporal_depths": (2, 2),
+                "temporal_heads": (3, 6),
+                "fusion_dim": 64,
+                "fusion_heads": 4,
+                "table_dim": 256,
+                "gfv_dim": 256,
+                "drop_rate": 0.3,
+                "gfv_drop": 0.5,
+            },
             training=TrainingOptions(lr=1e-3, patience=None, progress=False),
             folds=10,
             max_epochs=10,

@@ -59,7 +59,7 @@ class Scorer:
         """Surveys whose K and θ are chosen on those of the other groups."""
         if self.study.folds > 1:
             return self.study.fold_of[self.rows]
-        return block_folds(self.surveys, _TUNING_PARTS)
+        return block_folds(self.surveys, min(_TUNING_PARTS, len(np.unique(self.blocks))))
 
     @cached_property
     def presence_only(self) -> SurveyTable | None:

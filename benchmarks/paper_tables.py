@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -46,6 +47,7 @@ def run(
     if scorer.presence_only is None and any(row.step == PO_LISTS for row in rows):
         print("no presence-only surveys: rows that correct the output with them are left out")
         rows = tuple(row for row in rows if row.step != PO_LISTS)
+    print(f"{len(scorer.groups):,} surveys are held out", flush=True)  # too few end it here
     begin = time.perf_counter()
     train_all(study, rows, jobs)
     print(f"trained or found trained: {(time.perf_counter() - begin) / 60:.1f} min", flush=True)
@@ -61,7 +63,7 @@ def run(
     with written_whole(out / "differences.csv") as part:
         gains.to_csv(part)
     with written_whole(out / "results.md") as part:
-        part.write_text(as_markdown(TITLES[table], frame, gains, notes(study, rows)))
+        part.write_text(as_markdown(TITLES[table], frame, gains, notes(scorer, rows)))
     return frame, gains
 
 
@@ -69,8 +71,9 @@ def _folder_name(row: Row) -> str:
     return re.sub(r"[^a-z0-9]+", "_", row.name.lower()).strip("_")
 
 
-def notes(study: Study, rows: tuple[Row, ...]) -> list[str]:
+def notes(scorer: Scorer, rows: tuple[Row, ...]) -> list[str]:
     """How the figures came about, a sentence each."""
+    study = scorer.study
     size, data = study.settings, study.with_gfv
     preset, surveys = size.preset, data.surveys
     image_size = preset.model.get("image_size", 224)
@@ -88,6 +91,11 @@ def notes(study: Study, rows: tuple[Row, ...]) -> list[str]:
             f"{preset.fine_tune_epochs} epochs from the first. Its surveys are the same as those "
             "of the other rows, and no fold model saw them: the paper's own scores of these rows "
             "are of surveys that nine of ten models learned from."
+        )
+    if any(row.step == PO_LISTS for row in rows):
+        said.append(
+            f"The PO lists of output correction name {scorer.lists.nnz:,} species of "
+            f"{(np.diff(scorer.lists.indptr) > 0).sum():,} held-out surveys."
         )
     said.append("Training losses are with mixup. Public and private scores are for the user.")
     if study.size == "small":

@@ -97,7 +97,12 @@ def test_a_batch_refuses_whole_numbers(field):
 
 
 def test_a_batch_takes_rows_or_neighbourhood_not_both():
-    near = Neighborhood(torch_csr(sparse.eye(3, 13, format="csr")), torch.zeros(2, 0, dtype=torch.long), torch.zeros(0), 5)
+    near = Neighborhood(
+        torch_csr(sparse.eye(3, 13, format="csr")),
+        torch.zeros(2, 0, dtype=torch.long),
+        torch.zeros(0),
+        5,
+    )
     with pytest.raises(ValueError, match="not both"):
         full_batch().replace(neighborhood=near)
     batch = full_batch().replace(gfv=None, neighborhood=near)
@@ -137,11 +142,15 @@ def test_rows_are_those_of_the_whole_matrix(surveys):
 def test_on_the_fly_equals_sliced(surveys, test_table, normalize, degree):
     train, val = halves(surveys)
     made = {
-        way: SurveyDataModule(surveys, test_table, batch_size=11, gfv=way, normalize=normalize, degree=degree).with_split(train, val)
+        way: SurveyDataModule(
+            surveys, test_table, batch_size=11, gfv=way, normalize=normalize, degree=degree
+        ).with_split(train, val)
         for way in ("sliced", "on_the_fly")
     }
     for pick in ("train_dataloader", "val_dataloader"):
-        pairs = zip(getattr(made["sliced"], pick)(), getattr(made["on_the_fly"], pick)(), strict=True)
+        pairs = zip(
+            getattr(made["sliced"], pick)(), getattr(made["on_the_fly"], pick)(), strict=True
+        )
         for sliced, fly in pairs:
             assert fly.gfv is None
             assert torch.equal(sliced.survey_id, fly.survey_id)
@@ -208,7 +217,9 @@ def test_preprocessing_is_fitted_on_training_surveys_only(surveys):
     meta = surveys.meta.copy()
     meta.loc[val, "areaInM2"] = 12345.0
     one = SurveyDataModule(surveys).with_split(train, val)
-    two = SurveyDataModule(replace(surveys, meta=meta, lat=np.where(val, 1.5, surveys.lat))).with_split(train, val)
+    two = SurveyDataModule(
+        replace(surveys, meta=meta, lat=np.where(val, 1.5, surveys.lat))
+    ).with_split(train, val)
     assert one.preprocessing.table.to_json() == two.preprocessing.table.to_json()
     assert one.preprocessing.gfv.scale == two.preprocessing.gfv.scale
 
@@ -245,8 +256,14 @@ def test_workers_give_the_same_batches(surveys):
     train, val = halves(surveys)
     for way in ("sliced", "on_the_fly"):
         alone = SurveyDataModule(surveys, batch_size=16, gfv=way).with_split(train, val)
-        helped = SurveyDataModule(surveys, batch_size=16, gfv=way, num_workers=2).with_split(train, val)
-        pairs = zip(all_batches(alone.train_dataloader()), all_batches(helped.train_dataloader()), strict=True)
+        helped = SurveyDataModule(surveys, batch_size=16, gfv=way, num_workers=2).with_split(
+            train, val
+        )
+        pairs = zip(
+            all_batches(alone.train_dataloader()),
+            all_batches(helped.train_dataloader()),
+            strict=True,
+        )
         for a, b in pairs:
             same_inputs(a, b)
 
@@ -270,7 +287,9 @@ def test_a_data_set_refuses_a_modality_that_it_lacks(surveys):
     full = SurveyDataModule(surveys).with_split(train, val)
     table_only = SurveyDataModule(surveys, modalities=("table",)).with_split(train, val)
     inputs = table_only.dataset(train, train).inputs
-    with pytest.raises(ValueError, match="trained with gfv, which these surveys lack; they have table"):
+    with pytest.raises(
+        ValueError, match="trained with gfv, which these surveys lack; they have table"
+    ):
         SurveyDataset(inputs, full.preprocessing)
 
 
@@ -346,7 +365,9 @@ def test_a_folder_gives_every_modality(folder, tmp_path):
         channels = getattr(whole, name).transpose(0, 1).flatten(1)
         torch.testing.assert_close(channels.mean(1), torch.zeros(len(channels)), atol=0.05, rtol=0)
         torch.testing.assert_close(channels.std(1), torch.ones(len(channels)), atol=0.1, rtol=0)
-    again = SurveyDataModule.from_folder(folder, tmp_path / "prepared", modalities=("table", "landsat"))
+    again = SurveyDataModule.from_folder(
+        folder, tmp_path / "prepared", modalities=("table", "landsat")
+    )
     assert again.modalities == ("landsat", "table")
     test = data.test_dataset()
     assert test.survey_id.tolist() == data.test.survey_id.tolist()
@@ -354,7 +375,9 @@ def test_a_folder_gives_every_modality(folder, tmp_path):
 
 
 def test_limit_takes_whole_blocks(folder, tmp_path):
-    data = SurveyDataModule.from_folder(folder, tmp_path / "prepared", modalities=("table", "gfv"), limit=50)
+    data = SurveyDataModule.from_folder(
+        folder, tmp_path / "prepared", modalities=("table", "gfv"), limit=50
+    )
     assert len(data.surveys) == 50
 
 

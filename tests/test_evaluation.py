@@ -46,7 +46,10 @@ def test_one_group_changes_nothing_of_its_own_rule():
     other[groups == 0] = 1 - other[groups == 0]
     before = post_processing(logits, sparse.csr_matrix(labels), groups, blocks)
     after = post_processing(logits, sparse.csr_matrix(other), groups, blocks)
-    assert before.table.loc["Threshold Top-K", "samples-F1"] != after.table.loc["Threshold Top-K", "samples-F1"]
+    assert (
+        before.table.loc["Threshold Top-K", "samples-F1"]
+        != after.table.loc["Threshold Top-K", "samples-F1"]
+    )
     # sets of group 0 are judged by a rule of the other groups: recover their sizes from both truths
     f1 = [part.survey_f1["Threshold Top-K"][groups == 0] for part in (before, after)]
     sizes = [labels[groups == 0].sum(1), other[groups == 0].sum(1)]

@@ -4,7 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
+
 from tighnari_models.command import Options, run
+from tighnari_models.data.batch import MODALITIES
 from tighnari_models.presets import PRESETS
 
 
@@ -27,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         "demo: small, from scratch")  # fmt: skip
     add("--limit", type=_positive, metavar="N",
         help="use N training surveys (whole blocks) for a first look")  # fmt: skip
-    add("--folds", type=_positive, help="models to fuse; by default the preset's")
+    add("--folds", type=_folds, help="models to fuse; by default the preset's")
     add("--epochs", type=_positive, help="epochs from scratch; by default the preset's")
     add("--batch-size", type=_positive, help="surveys a step; by default the preset's")
     add("--warm-start", action=argparse.BooleanOptionalAction,
@@ -35,10 +38,32 @@ def main(arguments: list[str] | None = None) -> int:
     add("--pretrained", action=argparse.BooleanOptionalAction,
         help="load the image encoder's weights from the hub; by default the preset's")  # fmt: skip
     add("--weights", type=Path, metavar="FILE", help="load them from a file instead")
-    add("--workers", type=int, default=Options.workers, help="processes that read batches")
-    add("--seed", type=int, default=Options.seed, help="seed of folds, weights and batches")
+    add(
+        "--modalities",
+        nargs="+",
+        choices=MODALITIES,
+        metavar="NAME",
+        help="use these only, of " + ", ".join(MODALITIES) + "; by default all there are",
+    )
+    add("--max-bad-share", type=float, default=Options.max_bad_share,
+        help="share of missing or broken files from which on it is an error")  # fmt: skip
+    add(
+        "--workers", type=_not_negative, default=Options.workers, help="processes that read batches"
+    )
+    add(
+        "--seed",
+        type=_not_negative,
+        default=Options.seed,
+        help="seed of folds, weights and batches",
+    )
     try:
-        run(Options(**vars(parser.parse_args(arguments))))
+        given = vars(parser.parse_args(arguments))
+        if given["modalities"] is not None:
+            given["modalities"] = tuple(given["modalities"])
+        run(Options(**given))
+    except torch.OutOfMemoryError as error:
+        print(f"error: {error}; take a smaller --batch-size", file=sys.stderr)
+        return 2
     except (ValueError, OSError, MemoryError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -48,11 +73,23 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _positive(text: str) -> int:
+def _at_least(text: str, least: int) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
     return value
+
+
+def _positive(text: str) -> int:
+    return _at_least(text, 1)
+
+
+def _not_negative(text: str) -> int:
+    return _at_least(text, 0)
+
+
+def _folds(text: str) -> int:
+    return _at_least(text, 2)
 
 
 if __name__ == "__main__":

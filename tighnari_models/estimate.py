@@ -1,14 +1,17 @@
 """What a training will cost, from one step that was really made."""
 
+import resource
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import disk_usage
 
+import numpy as np
 import psutil
 import torch
 
 from tighnari_models.config import TighnariConfig
+from tighnari_models.data.batch import SurveyBatch
 from tighnari_models.data.datamodule import SurveyDataModule
 from tighnari_models.presets import Preset
 from tighnari_models.tighnari import Tighnari
@@ -53,46 +56,69 @@ class Estimate:
             raise MemoryError(f"{self}: too little disk; {way_out}")
 
 
-def estimate(config: TighnariConfig, data: SurveyDataModule, preset: Preset, out: Path) -> Estimate:
+def estimate(
+    config: TighnariConfig, data: SurveyDataModule, preset: Preset, out: Path, seed: int = 0
+) -> Estimate:
     """Make one training step on a real batch, on the device that will train, and add up.
 
     Args:
-        config: complete, with the width of the table.
-        data: with a split; its first batch is used.
+        config: the model; the width of the table is taken from the batch.
+        data: labelled surveys and surveys to predict.
         preset: how many folds and epochs.
         out: where results go; its disk is looked at.
+        seed: of the surveys in the batch.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = Tighnari(config).to(device).train()
-    batch = next(iter(data.train_dataloader())).to(device)
-    before = psutil.Process().memory_info().rss
-    for _ in range(2):  # the first call also chooses kernels
-        begin = time.perf_counter()
-        bce(model(batch), batch.y).backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        step = time.perf_counter() - begin
+    gpu = torch.cuda.is_available()
+    device = torch.device("cuda" if gpu else "cpu")
+    batch = _batch(data, preset.batch_size, seed).to(device)
+    with torch.random.fork_rng():
+        model = Tighnari(replace(config, pretrained=False, weights=None)).to(device).train()
+        peak = _peak(gpu)
+        for _ in range(2):  # the first call also chooses kernels
+            begin = time.perf_counter()
+            with torch.autocast("cuda", torch.bfloat16, enabled=gpu):
+                loss = bce(model(batch), batch.y)  # type: ignore[arg-type]
+            loss.backward()
+            if gpu:
+                torch.cuda.synchronize()
+            step = time.perf_counter() - begin
+        activations = _peak(gpu) - peak
     parameters = sum(p.numel() for p in model.parameters())
-    epochs = preset.max_epochs * preset.folds
+    surveys, folds = len(data.surveys), preset.folds
+    epochs = preset.max_epochs * folds
     if preset.warm_start:
-        epochs = preset.max_epochs + preset.fine_tune_epochs * (preset.folds - 1)
-    share = preset.folds / (preset.folds + 1)
-    surveys = len(data.surveys)
-    predicted = (0 if data.test is None else len(data.test)) + surveys / (preset.folds + 1)
+        epochs = preset.max_epochs + preset.fine_tune_epochs * (folds - 1)
+    tuning, test = surveys // (folds + 1), 0 if data.test is None else len(data.test)
     # A pass without gradients costs about a third of a step.
-    passes = epochs * surveys * share + (predicted * preset.folds + epochs * surveys * 0.1) / 3
-    activations = psutil.Process().memory_info().rss - before
-    memory_free = psutil.virtual_memory().available
-    if device.type == "cuda":
-        activations = torch.cuda.max_memory_allocated()
-        memory_free = torch.cuda.mem_get_info()[0] + activations
-    logits = 6 * config.num_species * predicted
+    validated = epochs * surveys / (folds + 1) + surveys + folds * (tuning + test)
+    passes = epochs * surveys * (folds - 1) / (folds + 1) + validated / 3
+    held = 4 * config.num_species * (2 * tuning + 2 * test)
+    if not preset.warm_start:
+        held += 2 * config.num_species * surveys
+    trained = 4 * _COPIES * parameters + activations
+    free = torch.cuda.mem_get_info()[0] if gpu else psutil.virtual_memory().available
     return Estimate(
         parameters=parameters,
         step_seconds=step,
         seconds=1.15 * step * passes / len(batch),
-        memory=int(4 * _COPIES * parameters + max(activations, 0) + 4 * logits),
-        memory_free=int(memory_free),
-        disk=int(4 * parameters * (preset.folds + _COPIES) + logits),
+        memory=int(trained if gpu else trained + held),
+        memory_free=int(free),
+        disk=int(4 * parameters * (folds + _COPIES) + 2 * config.num_species * (surveys + test)),
         disk_free=disk_usage(out).free,
     )
+
+
+def _batch(data: SurveyDataModule, size: int, seed: int) -> SurveyBatch:
+    """Some labelled surveys; the preprocessing is fitted on them alone, which is quick."""
+    rows = np.zeros(len(data.surveys), dtype=bool)
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:size]
+    rows[chosen] = True
+    some = data.dataset(rows, rows, data.fit_preprocessing(rows))
+    return some.__getitems__(list(range(len(some))))
+
+
+def _peak(gpu: bool) -> int:
+    """Largest memory of the device so far, bytes."""
+    if gpu:
+        return torch.cuda.max_memory_allocated()
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -20,6 +20,7 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
     "y": (None, None),
     "found": (None, len(FILES)),
 }
+_TYPES = {"survey_id": torch.int64, "found": torch.bool}  # all others are fractions
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +124,10 @@ class SurveyBatch:
             ):
                 wanted = ", ".join("B" if i == 0 else str(n or "·") for i, n in enumerate(shape))
                 raise ValueError(f"{name} must be [{wanted}], got {tuple(value.shape)}")
-            if name not in ("survey_id", "found") and not value.is_floating_point():
+            wanted_type = _TYPES.get(name)
+            if wanted_type is not None and value.dtype != wanted_type:
+                raise TypeError(f"{name} must be {wanted_type}, got {value.dtype}")
+            if wanted_type is None and not value.is_floating_point():
                 raise TypeError(f"{name} must be of floating point, got {value.dtype}")
             if value.size(0) != len(self.survey_id):
                 raise ValueError(f"{name} has {value.size(0)} rows for {len(self)} surveys")

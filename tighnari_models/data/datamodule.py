@@ -57,6 +57,8 @@ class SurveyDataModule(LightningDataModule):
         batch_size: surveys in a training batch; twice as many where nothing is learned.
         num_workers: processes that read batches.
         outliers: rules for the table, see `TablePreprocessor`.
+        fit_on: "train" fits imputation and scales on training surveys only; "all" fits those of the
+            table on the surveys to predict too, as the paper does (their labels are never used).
         cube_fill: what stands in for missing cube values, see `ChannelScaler`.
         seed: of the order of training surveys.
 
@@ -90,6 +92,7 @@ class SurveyDataModule(LightningDataModule):
         batch_size: int = 64,
         num_workers: int = 0,
         outliers: str | dict[str, str] = "impossible",
+        fit_on: str = "train",
         cube_fill: str = "channel",
         seed: int = 0,
     ) -> None:
@@ -97,7 +100,9 @@ class SurveyDataModule(LightningDataModule):
         surveys.known_labels()
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.surveys, self.test = surveys, test
+        if fit_on not in ("train", "all"):
+            raise ValueError(f"fit_on must be 'train' or 'all', got {fit_on!r}")
+        self.surveys, self.test, self.fit_on = surveys, test, fit_on
         self.gfv, self.normalize, self.degree, self.radius_km = gfv, normalize, degree, radius_km
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.outliers, self.cube_fill = outliers, cube_fill
@@ -107,7 +112,9 @@ class SurveyDataModule(LightningDataModule):
         self.arrays, self.test_arrays = arrays, test_arrays
         self.graph = SurveyGraph.from_surveys(surveys, radius_km)
         self.frame = survey_frame(surveys, environment)
-        self.test_frame = None if test is None else survey_frame(test, environment)
+        self.test_frame = None
+        if test is not None:
+            self.frame, self.test_frame = _same_columns(self.frame, survey_frame(test, environment))
         self.modalities = self._chosen(modalities)
 
     @classmethod
@@ -227,7 +234,11 @@ class SurveyDataModule(LightningDataModule):
         return self._dataset(self._mask(rows, "rows"), seen, preprocessing or self._fitted())
 
     def test_dataset(self, preprocessing: Preprocessing | None = None) -> SurveyDataset | None:
-        """The surveys to predict, all labelled surveys visible; None if there are none."""
+        """The surveys to predict, all labelled surveys visible; None if there are none.
+
+        Without a split or ``preprocessing`` they are raw, for `predict` to bring to each model's
+        scale.
+        """
         if self.test is None:
             return None
         graph = None
@@ -236,7 +247,20 @@ class SurveyDataModule(LightningDataModule):
         inputs = SurveyInputs(
             self.test.survey_id, self.species_ids, self.test_frame, self.test_arrays, graph
         )
-        return SurveyDataset(inputs, preprocessing or self._fitted())
+        return SurveyDataset(inputs, preprocessing or self.preprocessing)
+
+    def test_dataloader(self) -> DataLoader[SurveyBatch]:
+        """Batches of the surveys to predict, in table order.
+
+        Raises:
+            ValueError: if there are none, or nothing is fitted yet.
+        """
+        data = self.test_dataset(self._fitted())
+        if data is None:
+            raise ValueError("the data module has no surveys to predict: give test=")
+        return DataLoader(data, 2 * self.batch_size, collate_fn=collate, **self._loading())
+
+    predict_dataloader = test_dataloader
 
     def train_dataloader(self) -> DataLoader[SurveyBatch]:
         """Batches of the training surveys; the last is left out where it is not full."""
@@ -283,7 +307,10 @@ class SurveyDataModule(LightningDataModule):
         steps: dict[str, object] = {}
         for name in self.modalities:
             if name == "table":
-                steps[name] = TablePreprocessor(outliers=self.outliers).fit(self.frame[rows])
+                frame = self.frame[rows]
+                if self.fit_on == "all" and self.test_frame is not None:
+                    frame = pd.concat([frame, self.test_frame])
+                steps[name] = TablePreprocessor(outliers=self.outliers).fit(frame)
             elif name == "gfv" and graph is not None:
                 steps[name] = graph.fit_scaler(GFVScaler(self.normalize), rows)
             elif self.arrays is not None:
@@ -331,3 +358,15 @@ class SurveyDataModule(LightningDataModule):
         if self.preprocessing is None:
             raise ValueError("nothing is fitted yet: data.with_split(train, val)")
         return self.preprocessing
+
+
+def _same_columns(frame: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables with the columns that both have."""
+    common = [name for name in frame if name in test]
+    single = sorted({*frame, *test} - set(common))
+    if single:
+        _log.warning(
+            "table: %d columns are of training or of test surveys only and left out (%s)",
+            len(single), ", ".join(map(str, single[:5])),
+        )  # fmt: skip
+    return frame[common], test[common]

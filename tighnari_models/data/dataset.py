@@ -52,11 +52,13 @@ class SurveyDataset(Dataset[SurveyBatch]):
 
     Args:
         inputs: what is known of the surveys.
-        preprocessing: how each modality is brought to scale; modalities that it lacks are left out.
+        preprocessing: how each modality is brought to scale; modalities that it lacks are left
+            out. None: to be given by `with_preprocessing`, as `predict` does for each model.
         rows: positions to keep, in this order; all by default.
 
     Raises:
-        ValueError: if the preprocessing knows a modality that the inputs lack.
+        ValueError: if the preprocessing knows a modality that the inputs lack, or a batch is asked
+            for without any.
 
     Example:
         >>> inputs = SurveyInputs(np.array([7, 9]), np.array([1]),
@@ -69,10 +71,11 @@ class SurveyDataset(Dataset[SurveyBatch]):
     def __init__(
         self,
         inputs: SurveyInputs,
-        preprocessing: Preprocessing,
+        preprocessing: Preprocessing | None = None,
         rows: np.ndarray | None = None,
     ) -> None:
-        lacking = [name for name in preprocessing.modalities if name not in inputs.modalities]
+        wanted = () if preprocessing is None else preprocessing.modalities
+        lacking = [name for name in wanted if name not in inputs.modalities]
         if lacking:
             raise ValueError(
                 f"the model was trained with {', '.join(lacking)}, which these surveys lack; "
@@ -82,11 +85,12 @@ class SurveyDataset(Dataset[SurveyBatch]):
         self.preprocessing = preprocessing
         self.rows = np.arange(len(inputs.survey_id)) if rows is None else np.asarray(rows)
         self._at = None
-        if inputs.arrays is not None and set(FILES) & set(preprocessing.modalities):
-            self._at = inputs.arrays.rows(inputs.survey_id)
+        if inputs.arrays is not None and set(FILES) & set(wanted):
+            self._at = inputs.arrays.rows(self.survey_id)
         self._table = None
-        if preprocessing.table is not None:
-            self._table = torch.from_numpy(preprocessing.table.transform(inputs.frame))
+        if preprocessing is not None and preprocessing.table is not None:
+            frame = inputs.frame.iloc[self.rows]  # type: ignore[union-attr]
+            self._table = torch.from_numpy(preprocessing.table.transform(frame))
 
     @property
     def survey_id(self) -> np.ndarray:
@@ -106,7 +110,7 @@ class SurveyDataset(Dataset[SurveyBatch]):
     @property
     def modalities(self) -> tuple[str, ...]:
         """What its batches carry."""
-        return self.preprocessing.modalities
+        return () if self.preprocessing is None else self.preprocessing.modalities
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> "SurveyDataset":
         """The same surveys, brought to scale as another model needs them."""
@@ -125,12 +129,17 @@ class SurveyDataset(Dataset[SurveyBatch]):
         return self.__getitems__([index])
 
     def __getitems__(self, indices: list[int]) -> SurveyBatch:
-        rows = self.rows[np.asarray(indices, dtype=np.int64)]
         steps = self.preprocessing
+        if steps is None:
+            raise ValueError(
+                "these surveys have no preprocessing yet: with_preprocessing(model.preprocessing)"
+            )
+        places = np.asarray(indices, dtype=np.int64)
+        rows = self.rows[places]
         fields: dict[str, Any] = {}
         fields["survey_id"] = torch.from_numpy(self.inputs.survey_id[rows])
         if self._at is not None and self.inputs.arrays is not None:
-            at = self._at[rows]
+            at = self._at[places]
             found = torch.ones(len(rows), len(FILES), dtype=torch.bool)
             for column, name in enumerate(FILES):
                 scaler = getattr(steps, name)
@@ -142,7 +151,7 @@ class SurveyDataset(Dataset[SurveyBatch]):
                 found[:, column] = there
             fields["found"] = found
         if self._table is not None:
-            fields["table"] = self._table[torch.from_numpy(rows)]
+            fields["table"] = self._table[torch.from_numpy(places)]
         if steps.gfv is not None and self.inputs.graph is not None:
             near = self.inputs.graph.batch(rows, steps.gfv)
             fields["gfv" if isinstance(near, torch.Tensor) else "neighborhood"] = near

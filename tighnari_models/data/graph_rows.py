@@ -57,15 +57,15 @@ class GraphRows:
         if way not in WAYS:
             raise ValueError(f"gfv must be one of {', '.join(WAYS)}, got {way!r}")
         keep = torch.from_numpy(np.asarray(visible, dtype=bool))[edge_index[0]]
-        self.way, self.degree, self.num_dst, self.y = way, degree, num_dst, y
-        self.edge_index, self.edge_weight = edge_index[:, keep], edge_weight[keep]
+        edge_index, edge_weight = edge_index[:, keep], edge_weight[keep]
+        self.way, self.degree = way, degree
+        self.size = (y.size(0), num_dst)
         if way == "sliced":
-            self.features = GFVConv(degree)(
-                y, self.edge_index, self.edge_weight, size=(y.size(0), num_dst)
-            )
+            self.features = GFVConv(degree)(y, edge_index, edge_weight, size=self.size)
         else:
             targets = torch.arange(num_dst + 1)
-            self.start = torch.searchsorted(self.edge_index[1].contiguous(), targets)
+            self.start = torch.searchsorted(edge_index[1].contiguous(), targets)
+            self.edge_index, self.edge_weight, self.y = edge_index, edge_weight, y
             self.labels = scipy_csr(y)
 
     @classmethod
@@ -79,7 +79,10 @@ class GraphRows:
 
     def fit_scaler(self, scaler: GFVScaler, rows: np.ndarray) -> GFVScaler:
         r"""The scaler, fitted on the targets in ``rows``, :math:`(N_{dst},)` bool."""
-        features = self.features if self.way == "sliced" else self._all_features()
+        if self.way == "sliced":
+            return scaler.fit(self.features, torch.from_numpy(rows))
+        conv = GFVConv(self.degree)
+        features = conv(self.y, self.edge_index, self.edge_weight, size=self.size)
         return scaler.fit(features, torch.from_numpy(rows))
 
     def batch(self, rows: np.ndarray, scaler: GFVScaler) -> Tensor | Neighborhood:
@@ -102,7 +105,3 @@ class GraphRows:
             normalize=scaler.normalize,
             scale=float(scaler.scale),
         )
-
-    def _all_features(self) -> Tensor:
-        size = (self.y.size(0), self.num_dst)
-        return GFVConv(self.degree)(self.y, self.edge_index, self.edge_weight, size=size)

@@ -13,6 +13,8 @@ from tighnari_models.data.graph_rows import GraphRows
 from tighnari_models.data.prepared import prepare
 from tighnari_models.tighnari import Tighnari
 
+_MONTHLY = ("Bio-pr_", "Bio-tas")  # how monthly climate columns begin
+
 
 def new_surveys(
     model: Tighnari,
@@ -47,8 +49,9 @@ def new_surveys(
         known = SurveyGraph.from_surveys(model.surveys, steps.radius_km)
         graph = GraphRows.of_new(known, surveys, degree=steps.degree)
     frame = None
-    if "table" in steps.modalities:
-        frame = survey_frame(surveys, read_environment(folder, "test").frame)
+    if steps.table is not None:
+        monthly = any(name.startswith(_MONTHLY) for name in steps.table.columns)
+        frame = survey_frame(surveys, read_environment(folder, "test", monthly).frame)
     files = tuple(name for name in FILES if name in steps.modalities)
     arrays = None
     if files:

@@ -112,6 +112,11 @@ class TablePreprocessor:
         """Width of the output."""
         return len(self.feature_names)
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the frame that the features are made of."""
+        return (*self._limits, *self._categories)
+
     def fit(self, frame: pd.DataFrame) -> "TablePreprocessor":
         """Learn limits, means, spreads and categories from training rows.
 
@@ -174,7 +179,7 @@ class TablePreprocessor:
         if self._pipeline is None:
             raise NotFittedError("TablePreprocessor: fit it on training rows first")
         check_columns(frame)
-        lacking = [c for c in (*self._limits, *self._categories) if c not in frame]
+        lacking = [c for c in self.columns if c not in frame]
         if lacking:
             raise SurveyDataError(
                 f"survey frame: {len(lacking)} columns of training are missing: "
