@@ -1,17 +1,25 @@
 """Cross-fusion: who sees whom, what is kept after a crash, and what comes out."""
 
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tests.small_models import QUIET, SPECIES, relabelled, small_config, small_data
+from tests.small_models import QUIET, SPECIES, relabelled, small_config, small_data, split_data
 from tighnari_graph import block_folds
 from tighnari_models.cross_fusion import cross_fusion
 from tighnari_models.prediction import average_logits, predict
+from tighnari_models.tighnari import Tighnari
 from tighnari_models.training import TighnariTraining
 
+module = sys.modules["tighnari_models.cross_fusion"]  # the package has the function by that name
 FAST = replace(QUIET, patience=None)
 SHORT = {"folds": 3, "max_epochs": 2, "fine_tune_epochs": 1, "training": FAST}
 
@@ -114,6 +122,73 @@ def test_finished_folds_are_not_trained_again_after_a_crash(fused, tmp_path, mon
     np.testing.assert_array_equal(again.logits, third.logits)
 
 
+def test_logits_of_other_models_are_made_anew(fused, tmp_path):
+    _, out, result = fused
+    shutil.copytree(out, tmp_path / "run")
+    out = tmp_path / "run"
+
+    def again():  # however many processes read batches
+        return cross_fusion(small_config(), small_data(num_workers=1), out, **SHORT)
+
+    kept = {path: path.stat().st_mtime_ns for path in out.rglob("*logits.*")}
+    assert len(kept) == 2 * 4
+    again()
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+    model = result.folds[1].model.from_pretrained(out / "fold_01/model")
+    with torch.no_grad():
+        model.head.bias += 1
+    model.save_pretrained(out / "fold_01/model")
+    other = again()
+    changed = {path.parent.name for path in kept if path.stat().st_mtime_ns != kept[path]}
+    assert changed == {"run", "fold_01"}
+    np.testing.assert_allclose(other.logits, result.logits + 1 / 3, rtol=1e-4, atol=1e-5)
+    (out / "tuning_logits.json").write_text("{")  # nothing tells whose they are
+    np.save(out / "tuning_logits.npy", 0 * other.logits)
+    np.testing.assert_array_equal(again().logits, other.logits)
+
+
+def test_of_several_processes_the_first_alone_writes_logits(tmp_path, monkeypatch):
+    data = split_data()
+    model = Tighnari(data.complete(small_config())).eval()
+    seen, waits = partial(data.dataset, data.split.val, data.split.train), []
+    path = tmp_path / "logits.npy"
+    first = module._kept(path, [model], seen, 0, half=True)
+    (tmp_path / "logits.json").unlink()
+    monkeypatch.setattr(module, "is_first_process", lambda: False)
+    monkeypatch.setattr(module, "wait_for_all", lambda: waits.append(1))
+    monkeypatch.setattr(module, "predict", lambda *_, **__: 1 / 0)
+    np.testing.assert_array_equal(module._kept(path, [model], seen, 0, half=True), first)
+    assert waits == [1]
+
+
+TWO_PROCESSES = """
+import sys
+from dataclasses import replace
+from tests.small_models import QUIET, small_config, small_data
+from tighnari_models.cross_fusion import cross_fusion
+
+options = replace(QUIET, devices=2, strategy="ddp")
+result = cross_fusion(
+    small_config(), small_data(batch_size=4), sys.argv[1], folds=2, max_epochs=1,
+    fine_tune_epochs=1, training=options,
+)
+print(result.logits.shape)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_fuse_the_same_models(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(TWO_PROCESSES)
+    there = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-W", "error::UserWarning", str(script), str(tmp_path / "run")]
+    for _ in range(2):  # the second time, nothing is left to do
+        done = subprocess.run(command, env=there, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr
+        assert f", {SPECIES})" in done.stdout
+    assert len(list((tmp_path / "run").rglob("*logits.json"))) == 3
+
+
 def test_a_cold_start_draws_every_model_anew(fused, tmp_path):
     data, _, _ = fused
     cold = cross_fusion(small_config(), data, tmp_path, **(SHORT | {"warm_start": False}))
@@ -141,3 +216,8 @@ def test_what_cannot_be_is_refused(fused, tmp_path):
         cross_fusion(small_config(), data, out, **(SHORT | {"folds": 4}))
     with pytest.raises(ValueError, match="holds a run with seed = 0, asked for 1"):
         cross_fusion(small_config(), data, out, seed=1, **SHORT)
+    other = SHORT | {"training": replace(FAST, lr=0.5)}
+    with pytest.raises(ValueError, match=r"holds a run with training\.lr = 0\.01, asked for 0\.5"):
+        cross_fusion(small_config(), data, out, **other)
+    free = SHORT | {"training": replace(FAST, progress=None, devices=1)}
+    cross_fusion(small_config(), data, out, **free)

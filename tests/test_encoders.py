@@ -20,6 +20,7 @@ from tighnari_models.encoders import (
     pretrained,
 )
 from tighnari_models.encoders.pretrained import load_weights
+from tighnari_models.encoders.temporal import TimmTemporal
 from tighnari_models.encoders.timm_tokens import create_backbone
 
 SMALL = {  # timm's test models: tokens and width at 64 pixels
@@ -269,6 +270,23 @@ def test_drop_path_rate_reaches_the_backbone():
     encoder = ImageEncoder("test_vit", image_size=64, drop_path_rate=0.3)
     rates = [m.drop_prob for m in encoder.modules() if type(m).__name__ == "DropPath"]
     assert max(rates) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "test_vit", "densenet121"])
+def test_no_stochastic_depth_is_none_whatever_the_models_own_default(name):
+    """Swin's is 0.1; DenseNet has none at all, in images and cubes alike."""
+    with torch.device("meta"):
+        by_default = create_backbone(name)
+    assert any(drop_paths(by_default)) == name.startswith("swin")
+    for encoder in (
+        ImageEncoder(name, image_size=224, drop_path_rate=0.0),
+        TimmTemporal(name, (6, 4, 20), drop_path_rate=0.0),
+    ):
+        assert not any(drop_paths(encoder))
+
+
+def drop_paths(model: nn.Module) -> list[float]:
+    return [m.drop_prob for m in model.modules() if type(m).__name__ == "DropPath"]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import torch
 
 from tests.small_models import SPECIES, small_config, small_data, split_data
 from tighnari_graph import SurveyDataError
+from tighnari_models import prediction
 from tighnari_models.prediction import average_logits, predict
 from tighnari_models.tighnari import Tighnari
 
@@ -16,6 +17,13 @@ def model_of(data, seed: int = 0) -> Tighnari:
     model.preprocessing, model.species_ids = data.preprocessing, data.species_ids
     model.surveys = data.surveys
     return model
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(request, monkeypatch):
+    """Numbers are compared in 32 bits."""
+    if "gpu" not in request.keywords:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 @pytest.fixture
@@ -127,6 +135,40 @@ def test_other_species_and_folders_without_a_model_are_refused(data, val, tmp_pa
         predict(Tighnari(small_config(num_species=9, num_table_features=3)), val)
 
 
+@pytest.mark.parametrize("size", [0, -1])
+def test_batches_of_nobody_are_refused(data, val, size):
+    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {size}"):
+        predict(model_of(data), val, batch_size=size)
+
+
+def test_reading_processes_change_nothing_and_are_shared_by_the_models(data, val, monkeypatch):
+    models = [model_of(data, seed) for seed in range(3)]
+    expected = predict(models, val, batch_size=5)
+    asked = []
+    usual = prediction.DataLoader
+    monkeypatch.setattr(
+        prediction, "DataLoader",
+        lambda *given, num_workers, **more: (
+            asked.append(num_workers) or usual(*given, num_workers=num_workers, **more)
+        ),
+    )  # fmt: skip
+    monkeypatch.setattr(prediction, "tqdm", lambda rounds, *_, **__: rounds)
+    np.testing.assert_array_equal(predict(models, val, batch_size=5, num_workers=1), expected)
+    assert asked == [1, 1, 1]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_predicts_in_half_the_bits(data, val):
+    model = model_of(data)
+    seen = []
+    model.head.register_forward_hook(lambda *given: seen.append(given[-1].dtype))
+    logits = predict(model, val)
+    assert seen == [torch.bfloat16]
+    np.testing.assert_allclose(logits, predict(model, val, device="cpu"), rtol=0.1, atol=0.05)
+    assert seen[1:] == [torch.float32]
+
+
 def test_averages_by_hand(tmp_path):
     a, b = np.array([[0.0, 3.0], [6.0, 9.0]]), torch.tensor([[3.0, 0.0], [0.0, 0.0]])
     np.save(tmp_path / "c.npy", np.array([[0.0, 0.0], [3.0, 0.0]], dtype=np.float16))
@@ -149,6 +191,34 @@ def test_averages_of_what_does_not_fit_are_refused():
         average_logits([a, a], weights=[1, -1])
     with pytest.raises(ValueError, match="all weights are 0"):
         average_logits([a, a], weights=[0, 0])
+
+
+def test_averages_of_what_is_no_number_say_how_many_and_where(tmp_path, monkeypatch):
+    monkeypatch.setattr(prediction, "_CHUNK", 3)  # a row at a time
+    a, b = np.zeros((3, 3)), np.zeros((3, 3))
+    b[0, 1], b[2, 0] = np.nan, np.inf
+    with pytest.raises(ValueError, match=r"finite numbers; not so: 2 of 9 in run 2$"):
+        average_logits([a, torch.from_numpy(b)], weights=[1, 0])
+    np.save(tmp_path / "b.npy", b)
+    with pytest.raises(ValueError, match=r"not so: 1 of 9 in run 1, 2 of 9 in .*b\.npy$"):
+        average_logits([np.where(np.eye(3) * [1, 0, 0], np.nan, a), tmp_path / "b.npy"])
+
+
+def test_files_that_are_no_logits_are_named(tmp_path):
+    whole = np.zeros((4, 3))
+    np.save(tmp_path / "whole.npy", whole)
+    content = (tmp_path / "whole.npy").read_bytes()
+    damages = {"empty": b"", "half": content[:150], "text": b"surveyId,speciesId\n1,2\n",
+               "archive": b"PK\x03\x04 and so on"}  # fmt: skip
+    for name, damage in damages.items():
+        (tmp_path / f"{name}.npy").write_bytes(damage)
+    np.savez(tmp_path / "several.npz", whole)
+    np.save(tmp_path / "words.npy", np.array([["a"]]))
+    np.save(tmp_path / "objects.npy", np.array([[None]]), allow_pickle=True)
+    for path in sorted(tmp_path.iterdir()):
+        if path.name != "whole.npy":
+            with pytest.raises(SurveyDataError, match=path.name.replace(".", r"\.")):
+                average_logits([path, whole])
 
 
 @pytest.mark.parametrize("way", ["sliced", "on_the_fly"])

@@ -97,6 +97,7 @@ def test_a_config_is_frozen_and_hands_out_plain_numbers():
         ({"num_species": 0}, "num_species must be at least 1, got 0"),
         ({"num_table_features": 0}, "num_table_features must be at least 1"),
         ({"gfv_tokens": -2}, "gfv_tokens must be at least 1"),
+        ({"in_chans": 3}, "in_chans must be 4 .*, got 3"),
         ({"modalities": ("image", "soil")}, "unknown: soil"),
         ({"modalities": ()}, "one or more"),
         ({"modalities": ("table", "table"), "fusion": "concat"}, "each once"),

@@ -7,11 +7,15 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lightning import Trainer
+from lightning.fabric.connector import _PRECISION_INPUT_STR, _PRECISION_INPUT_STR_ALIAS
 from lightning.pytorch.callbacks import EarlyStopping
 
 from tests.small_models import (
@@ -30,7 +34,8 @@ from tighnari_models.data.datamodule import SurveyDataModule
 from tighnari_models.fit import fit
 from tighnari_models.prediction import predict
 from tighnari_models.tighnari import Tighnari
-from tighnari_models.training import TighnariTraining, TrainingOptions, bce
+from tighnari_models.trainer import quiet
+from tighnari_models.training import PRECISIONS, TighnariTraining, TrainingOptions, bce
 
 EQUAL = ["epoch", "train_loss", "val_loss", "val_f1", "val_f1_micro", "val_f1_macro", "lr"]
 PLAIN = replace(QUIET, mixup_alpha=0.0, patience=None)
@@ -67,11 +72,43 @@ def test_loss_by_hand():
     [
         ("lr", 0), ("weight_decay", -1), ("warmup_epochs", math.nan), ("mixup_alpha", -0.1),
         ("ema_decay", 1.0), ("clip", 0), ("patience", 0), ("monitor", "val_f2"),
+        ("precision", "bf15"),
     ],
 )  # fmt: skip
 def test_options_outside_their_range_are_refused(field, value):
     with pytest.raises(ValueError, match=f"{field} must be"):
         TrainingOptions(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("lr", "1e-3"), ("weight_decay", None), ("mixup_alpha", True), ("ema_decay", [0.9]),
+        ("patience", 2.5), ("compile", 1), ("progress", "yes"), ("precision", 16), ("devices", 1.0),
+    ],
+)  # fmt: skip
+def test_options_of_another_type_are_refused(field, value):
+    with pytest.raises(TypeError, match=f"{field} must be"):
+        unchecked_options(field, value)
+
+
+def unchecked_options(field, value) -> TrainingOptions:
+    """As users make them, without the type checks that tests run under."""
+    options = TrainingOptions()
+    object.__setattr__(options, field, value)
+    options.__post_init__()
+    return options
+
+
+def test_options_are_plain_numbers_and_precisions_those_of_lightning():
+    assert json.dumps(unchecked_options("lr", np.float32(0.5)).lr) == "0.5"
+    assert json.dumps(unchecked_options("patience", np.int64(2)).patience) == "2"
+    known = [
+        name
+        for names in (_PRECISION_INPUT_STR, _PRECISION_INPUT_STR_ALIAS)
+        for name in get_args(names)
+    ]
+    assert sorted(PRECISIONS) == sorted(known)
 
 
 class Fixed(Tighnari):
@@ -118,6 +155,23 @@ def test_learning_rate_rises_then_falls_to_zero():
     assert rates[4] == 1.0
     assert rates[10] == pytest.approx(0.5)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0)
+
+
+def test_lightning_predicts_with_the_averaged_model(tmp_path):
+    data = split_data()
+    model = Tighnari(data.complete(small_config(drop_rate=0.5)))
+    module = TighnariTraining(model, PLAIN, 1, 1)
+    torch.nn.init.zeros_(model.head.weight)  # the average is another model from here on
+    with quiet():
+        trainer = Trainer(
+            default_root_dir=tmp_path, accelerator="cpu", logger=False, enable_progress_bar=False,
+            enable_model_summary=False,
+        )  # fmt: skip
+        logits = torch.cat(trainer.predict(module, data.val_dataloader()))
+    val = data.dataset(data.split.val, data.split.train)
+    expected = predict(module.averaged, val, device="cpu", batch_size=16)
+    np.testing.assert_allclose(logits.numpy(), expected, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(predict(model, val, device="cpu"), expected)
 
 
 # --- learning -------------------------------------------------------------------------------------
@@ -195,7 +249,7 @@ def test_a_run_leaves_its_files_and_the_callers_random_state(tmp_path, monkeypat
     assert_same_weights(saved, result.model)
     val = data.dataset(data.split.val, data.split.train)
     assert np.array_equal(predict(saved, val), predict(result.model, val))
-    logits = torch.from_numpy(predict(saved, val))
+    logits = torch.from_numpy(predict(saved, val, device="cpu"))
     loss = bce(logits, torch.from_numpy(val.labels.toarray()))
     assert float(loss) == pytest.approx(result.history["val_loss"].min(), rel=1e-5)
 
@@ -247,6 +301,19 @@ def test_fine_tuning_starts_from_the_given_weights(tmp_path):
             replace(small_config(), gfv_dim=8), split_data(), tmp_path / "c", 1, training=QUIET,
             start=first.model,
         )  # fmt: skip
+
+
+def test_fine_tuning_on_other_table_columns_is_refused(tmp_path):
+    first = fit(small_config(), split_data(), tmp_path / "a", 1, training=QUIET).model
+    table = first.preprocessing.table
+    names = [*table.feature_names[:1], "Elevation", *table.feature_names[2:]]
+    other = SimpleNamespace(table=SimpleNamespace(feature_names=names))
+    first.preprocessing = other
+    with pytest.raises(ValueError, match="'Elevation' in column 1 of the table, the data have"):
+        fit(small_config(), split_data(), tmp_path / "b", 1, training=QUIET, start=first)
+    other.table.feature_names = table.feature_names[:-1]
+    with pytest.raises(ValueError, match="with None in column"):
+        fit(small_config(), split_data(), tmp_path / "b", 1, training=QUIET, start=first)
 
 
 # --- interruption ---------------------------------------------------------------------------------
@@ -346,6 +413,26 @@ def test_a_folder_of_another_run_is_refused_by_what_differs(tmp_path):
     other = relabelled(small_surveys(), np.arange(48) == 3)
     asked(r"data\.labels = '\w{12}', asked for", training=QUIET, data=split_data(other))
     asked(r"data\.batch_size = 8, asked for 4;", training=QUIET, data=split_data(batch_size=4))
+
+
+def test_a_damaged_record_of_a_run_is_named_with_what_to_do(tmp_path):
+    def again(match):
+        with pytest.raises(SurveyDataError, match=match):
+            fit(small_config(), split_data(), tmp_path, 1, training=QUIET)
+
+    fit(small_config(), split_data(), tmp_path, 1, training=QUIET)
+    done, run = tmp_path / "done.json", tmp_path / "run.json"
+    whole = done.read_text()
+    for damage in (whole[: len(whole) // 2], "", "[]", '{"history": []}', "\x80"):
+        done.write_bytes(damage.encode("latin-1"))
+        again(r"done\.json: damaged, .*delete it to train this run anew")
+    done.write_text('{"best_epoch": 0, "history": [{"epoch": 0}]}')
+    again(r"done\.json: damaged, its history lacks train_loss, val_loss")
+    done.write_text(whole)
+    run.write_text(run.read_text()[:30])
+    again(r"run\.json: damaged, .*delete the folder .* to start anew, or choose another")
+    run.unlink()
+    assert fit(small_config(), split_data(), tmp_path, 1, training=QUIET).best_epoch == 0
 
 
 def test_a_run_that_never_began_may_be_replaced(tmp_path, monkeypatch):

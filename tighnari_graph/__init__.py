@@ -21,7 +21,7 @@ from tighnari_graph.submission import check_submission, write_submission
 from tighnari_graph.summary import GraphSummary
 from tighnari_graph.surveys import SurveyTable
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "GFVConv",

@@ -31,7 +31,7 @@ class TighnariConfig:
         fusion: "hcam", which needs image, table, gfv and a cube, or "concat", which takes any.
         tokens: whether HCAM attends to the tokens of feature maps; False has a single vector per
             modality, the literal reading of the equations, where attention has one key only.
-        in_chans: channels of the image.
+        in_chans: channels of the image: 4, the only number that a `SurveyBatch` has.
         image_size: rows and columns that the image encoder sees, in pixels.
         pretrained: start the image encoder from the weights that timm publishes.
         weights: start it from a local file instead.
@@ -46,8 +46,8 @@ class TighnariConfig:
         fusion_dim: width of each attention; the fused vector is three times as wide.
         fusion_heads: heads of the second, multi-head attention.
         drop_rate: dropout in table and graph encoder and before the last layer.
-        drop_path_rate: stochastic depth of image and temporal encoders; at 0 the image encoder
-            keeps timm's own default.
+        drop_path_rate: stochastic depth of image and temporal encoders; a timm model that has none
+            needs 0.
         gfv_drop: share of training surveys whose graph features are hidden from the model.
 
     Raises:
@@ -93,6 +93,11 @@ class TighnariConfig:
     def __post_init__(self) -> None:
         for name in _COUNTS:
             self._set(name, _count(name, getattr(self, name)))
+        if self.in_chans != 4:
+            raise ValueError(
+                "in_chans must be 4 (red, green, blue, near-infrared), as images of a batch have, "
+                f"got {self.in_chans}"
+            )
         if self.num_table_features is not None:
             self._set("num_table_features", _count("num_table_features", self.num_table_features))
         for name in _SHARES:

@@ -1,17 +1,30 @@
 """One model per fold, the later ones fine-tuned from the first, their logits averaged."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import written_whole
 from tighnari_graph.splits import block_folds, random_folds
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data.datamodule import SurveyDataModule
+from tighnari_models.data.dataset import SurveyDataset
 from tighnari_models.fit import FitResult, fit
 from tighnari_models.prediction import predict
-from tighnari_models.run_folder import claim, data_record
+from tighnari_models.run_folder import (
+    claim,
+    data_record,
+    read_json,
+    training_record,
+    weights_digest,
+    write_json,
+)
+from tighnari_models.tighnari import Tighnari
+from tighnari_models.trainer import is_first_process, wait_for_all
 from tighnari_models.training import TrainingOptions
 
 GROUPS = ("block", "random")
@@ -63,6 +76,10 @@ def cross_fusion(
     labels, are brought to scale on all surveys but the tuning ones, once, so that all models share
     their columns.
 
+    Logits are kept with a digest of the models that made them, and made anew for other models. On
+    several devices every process goes through all folds, the first writes the logits, and the
+    others wait for it, as long as Lightning lets them (30 minutes).
+
     Args:
         config: of every model.
         datamodule: labelled surveys; its split, if any, is not used.
@@ -97,11 +114,13 @@ def cross_fusion(
         {
             "folds": folds, "warm_start": warm_start, "group": group, "max_epochs": max_epochs,
             "fine_tune_epochs": fine_tune_epochs, "seed": seed,
-            "config": asdict(config), "data": data_record(datamodule),
+            "config": asdict(config), "training": training_record(training),
+            "data": data_record(datamodule),
         },
     )  # fmt: skip
     # without the scale of graph features, which is made of labels: every fold fits its own
     shared = replace(datamodule.fit_preprocessing(~tuning), gfv=None)
+    workers = datamodule.num_workers
     results: list[FitResult] = []
     validation: list[np.ndarray] = []
     for number in range(folds):
@@ -112,13 +131,41 @@ def cross_fusion(
         epochs = max_epochs if start is None else fine_tune_epochs
         place = out / f"fold_{number:02d}"
         results.append(fit(config, data, place, epochs, seed + number, training, start))
-        logits = place / "validation_logits.npy"
-        if not logits.exists():
-            predict(results[-1].model, data.dataset(held_out, learned), out=logits)
-        validation.append(np.load(logits, mmap_mode="r"))
-    path = out / "tuning_logits.npy"
-    if not path.exists():
-        unseen = datamodule.dataset(tuning, ~tuning, results[0].model.preprocessing)
-        with written_whole(path) as part, part.open("wb") as file:
-            np.save(file, predict([result.model for result in results], unseen))
-    return FusionResult(results, tuning, np.load(path), fold_of, validation)
+        seen = partial(data.dataset, held_out, learned)
+        path = place / "validation_logits.npy"
+        validation.append(_kept(path, [results[-1].model], seen, workers, half=True))
+    models = [result.model for result in results]
+    unseen = partial(datamodule.dataset, tuning, ~tuning, models[0].preprocessing)
+    logits = np.array(_kept(out / "tuning_logits.npy", models, unseen, workers, half=False))
+    return FusionResult(results, tuning, logits, fold_of, validation)
+
+
+def _kept(
+    path: Path,
+    models: list[Tighnari],
+    dataset: Callable[[], SurveyDataset],
+    num_workers: int,
+    half: bool,
+) -> np.ndarray:
+    """Logits in a file, in 16 or 32 bits; written first unless those in it are of these models."""
+    beside = path.with_suffix(".json")
+    digests = [weights_digest(model) for model in models]
+    if is_first_process() and not (path.exists() and _makers(beside) == digests):
+        beside.unlink(missing_ok=True)  # of other models, whatever happens next
+        if half:
+            predict(models, dataset(), out=path, num_workers=num_workers)
+        else:
+            logits = predict(models, dataset(), num_workers=num_workers)
+            with written_whole(path) as part, part.open("wb") as file:
+                np.save(file, logits)
+        write_json(beside, {"models": digests})
+    wait_for_all()
+    return np.load(path, mmap_mode="r")
+
+
+def _makers(beside: Path) -> list[str] | None:
+    """Digests of the models that made the logits beside; None if nothing tells."""
+    try:
+        return read_json(beside, {"models": list}, "")["models"]
+    except (FileNotFoundError, SurveyDataError):
+        return None

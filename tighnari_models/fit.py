@@ -1,26 +1,34 @@
 """Train one model in a folder of its own: resumable to the bit, never twice."""
 
 import copy
-import json
 import logging
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
 from lightning.pytorch.utilities.seed import isolate_rng
 from safetensors.torch import load_model
 
+from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.splits import block_folds
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data.datamodule import SurveyDataModule
-from tighnari_models.epochs import EpochRecords
-from tighnari_models.run_folder import claim, data_record, split_record, weights_digest, write_json
+from tighnari_models.epochs import HISTORY, EpochRecords
+from tighnari_models.run_folder import (
+    claim,
+    data_record,
+    read_json,
+    split_record,
+    training_record,
+    weights_digest,
+    write_json,
+)
 from tighnari_models.tighnari import Tighnari
 from tighnari_models.trainer import interruptible, quiet, quiet_trainer
 from tighnari_models.training import TighnariTraining, TrainingOptions, seed_all
 
 _FOLDS = 10  # where the data module has no split, one of so many block folds validates
-_FREE = ("accelerator", "devices", "strategy", "progress")  # may differ when a run is resumed
 _DEFAULTS = TrainingOptions()
 _log = logging.getLogger("tighnari_models")
 
@@ -69,8 +77,9 @@ def fit(
 
     Raises:
         ValueError: if the folder holds another run (names what differs), the config does not fit
-            the data, or ``start`` is of another config.
-        SurveyDataError: if a loss is not finite; names the batch's surveys.
+            the data, or ``start`` is of another config or learned from other table columns.
+        SurveyDataError: if a loss is not finite (names the batch's surveys), or a file of the
+            folder is damaged.
 
     Source: Liu et al. 2024, section 3.6.
 
@@ -94,12 +103,13 @@ def fit(
     data = _with_split(datamodule, seed, start)
     config = data.complete(config)
     if start is not None:
+        _refuse_other_columns(start, data, config)
         _refuse_another(start.config, config)
-    options = {name: v for name, v in asdict(training).items() if name not in _FREE}
     claim(
         out,
         {
-            "config": asdict(config), "training": options, "max_epochs": max_epochs, "seed": seed,
+            "config": asdict(config), "training": training_record(training),
+            "max_epochs": max_epochs, "seed": seed,
             "start": None if start is None else weights_digest(start),
             "data": data_record(data), "split": split_record(data),
         },
@@ -182,6 +192,23 @@ def _new_model(config: TighnariConfig, data: SurveyDataModule, start: Tighnari |
     return model
 
 
+def _refuse_other_columns(start: Tighnari, data: SurveyDataModule, config: TighnariConfig) -> None:
+    """Weights of a table column are of no use to another, even where their number is the same."""
+    held, given = (
+        None if fitted is None else fitted.table
+        for fitted in (start.preprocessing, data.preprocessing)
+    )
+    if held is None or given is None or "table" not in config.modalities:
+        return
+    names = zip_longest(held.feature_names, given.feature_names)
+    for number, (old, new) in enumerate(names):
+        if old != new:
+            raise ValueError(
+                f"start is a model with {old!r} in column {number} of the table, the data have "
+                f"{new!r}: split them with with_split(train, val, start.preprocessing)"
+            )
+
+
 def _refuse_another(start: TighnariConfig, config: TighnariConfig) -> None:
     held, asked = asdict(start), asdict(config)
     for name in asked:
@@ -193,11 +220,12 @@ def _refuse_another(start: TighnariConfig, config: TighnariConfig) -> None:
 
 def _finished(out: Path) -> FitResult:
     """The result as its folder holds it."""
-    done = json.loads((out / "done.json").read_text())
+    path, remedy = out / "done.json", "delete it to train this run anew"
+    done = read_json(path, {"best_epoch": int, "history": list}, remedy)
+    history = pd.DataFrame(done["history"])  # exact, which a CSV file need not be
+    lacking = [name for name in ("epoch", *HISTORY) if name not in history]
+    if lacking:
+        raise SurveyDataError(f"{path}: damaged, its history lacks {', '.join(lacking)}; {remedy}")
     paths = {"model": out / "model", "history": out / "history.csv", "log": out / "log"}
-    return FitResult(
-        Tighnari.from_pretrained(paths["model"]).eval(),
-        pd.DataFrame(done["history"]),  # exact, which a CSV file need not be
-        int(done["best_epoch"]),
-        paths,
-    )
+    model = Tighnari.from_pretrained(paths["model"]).eval()
+    return FitResult(model, history, done["best_epoch"], paths)

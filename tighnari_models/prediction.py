@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -35,7 +36,8 @@ def predict(
 ) -> Float[np.ndarray, "n s"]:
     r"""Logits of every survey, the mean over all models, in the order of the data set.
 
-    Each model sees the surveys through the preprocessing that it was trained with.
+    Each model sees the surveys through the preprocessing that it was trained with. A GPU computes
+    in bfloat16 where it can, as in validation, the CPU in 32 bits.
 
     Args:
         models: models, or folders of saved ones (a folder of ``fold_00``, ``fold_01``, … stands for
@@ -45,17 +47,34 @@ def predict(
         out: a ``.npy`` file, written batch by batch in 16 bits, for logits that memory cannot hold.
             A file of that name appears when it is whole.
         device: where to compute; by default the GPU if there is one.
-        num_workers: processes that read batches.
+        num_workers: processes that read batches, shared by the models, each of which has at least
+            one unless this is 0.
 
     Shapes:
         - **output:** :math:`(N, S)` float32; with ``out`` its memory map, float16
 
     Raises:
-        ValueError: if models were trained for other species than the data set's, or there are none.
+        ValueError: if models were trained for other species than the data set's, there are none,
+            or ``batch_size`` is less than 1.
         SurveyDataError: if a folder holds no model, or logits are not finite (names the surveys).
 
     Source: Liu et al. 2024, section 3.6, equation 10.
+
+    Example:
+        >>> import pandas as pd
+        >>> from tighnari_graph import SurveyTable
+        >>> from tighnari_models import SurveyDataModule, TighnariConfig
+        >>> rows = pd.DataFrame({"surveyId": [1, 2, 3], "lat": [45.0, 45.05, 47.0], "lon": 7.0,
+        ...     "year": 2020, "region": "ALPINE", "speciesId": [5, 9, 5]})
+        >>> train = np.array([True, True, False])
+        >>> data = SurveyDataModule(SurveyTable.from_long(rows)).with_split(train, ~train)
+        >>> config = TighnariConfig(2, modalities=("table", "gfv"), fusion="concat")
+        >>> model = Tighnari(data.complete(config))
+        >>> predict(model, data.dataset(rows=~train, visible=train)).shape
+        (1, 2)
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     chosen = _opened(models)
     width = len(dataset.species_ids)
     for model in chosen:
@@ -91,7 +110,9 @@ def average_logits(
         - **output:** :math:`(N, S)` float32
 
     Raises:
-        ValueError: if shapes differ, there are no runs, or weights do not fit.
+        ValueError: if shapes differ, there are no runs, weights do not fit, or logits are not
+            finite (says how many and in which run).
+        SurveyDataError: if a file is no whole ``.npy`` file of numbers; names it.
 
     Source: Liu et al. 2024, section 3.6, equation 10, and section 5.
 
@@ -113,11 +134,23 @@ def average_logits(
         raise ValueError(f"logits must all be [surveys, species] of one shape, got {listed}")
     share = share / share.sum()
     mean = np.empty(shapes[0], dtype=np.float32)
+    unfit = np.zeros(len(arrays), dtype=np.int64)
     step = max(1, _CHUNK // max(shapes[0][1], 1))
     for start in range(0, len(mean), step):
         rows = slice(start, start + step)
-        parts = (part * array[rows] for part, array in zip(share, arrays, strict=True))
-        mean[rows] = sum(parts, start=np.float64(0))
+        total = np.zeros(mean[rows].shape)
+        for number, (part, array) in enumerate(zip(share, arrays, strict=True)):
+            finite = np.isfinite(array[rows])
+            unfit[number] += finite.size - np.count_nonzero(finite)
+            total += np.where(finite, array[rows], 0) * part
+        mean[rows] = total
+    if unfit.any():
+        said = ", ".join(
+            f"{count} of {mean.size} in {run if isinstance(run, str | Path) else f'run {number}'}"
+            for number, (run, count) in enumerate(zip(runs, unfit, strict=True), start=1)
+            if count
+        )
+        raise ValueError(f"logits must be finite numbers; not so: {said}")
     return mean
 
 
@@ -132,8 +165,11 @@ def _fill(
     """Write the mean logits of all models, batch by batch."""
     starts = range(0, len(dataset), batch_size)
     cuts = pairwise([*starts, len(dataset)])
-    with _evaluating(models, device), torch.inference_mode():
-        batches = [_batches(model, dataset, batch_size, num_workers) for model in models]
+    half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    precision = torch.autocast(device.type, torch.bfloat16, enabled=half)
+    with _evaluating(models, device), torch.inference_mode(), precision:
+        share = -(-num_workers // len(models))
+        batches = [_batches(model, dataset, batch_size, share) for model in models]
         rounds = zip(cuts, *batches, strict=True)
         bar = tqdm(rounds, "predicting", len(starts), delay=2, disable=None, leave=False)
         for (begin, end), *seen in bar:
@@ -209,7 +245,14 @@ def _refuse_other_species(model: Tighnari, species_ids: np.ndarray) -> None:
 
 def _array(run: Logits) -> np.ndarray:
     if isinstance(run, str | Path):
-        return np.load(run, mmap_mode="r")
+        try:
+            array = np.load(run, mmap_mode="r")
+        except (ValueError, EOFError, BadZipFile) as error:  # no array, or half of one
+            raise SurveyDataError(f"{run}: no whole .npy file of logits ({error})") from error
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+            kind = getattr(array, "dtype", type(array).__name__)
+            raise SurveyDataError(f"{run}: no .npy file of numbers but {kind}")
+        return array
     if isinstance(run, Tensor):
         return run.detach().float().numpy(force=True)
     return np.asarray(run)

@@ -3,17 +3,21 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
+from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import written_whole
 from tighnari_models.data.datamodule import SurveyDataModule
+from tighnari_models.training import TrainingOptions
 
 # what a run, or a fold of one, has once an epoch is done
 _BEGUN = ("last.ckpt", "done.json", "fold_*/last.ckpt", "fold_*/done.json")
+_FREE = ("accelerator", "devices", "strategy", "progress")  # may differ when a run is resumed
 
 
 def claim(out: Path, record: Mapping[str, Any]) -> None:
@@ -23,6 +27,7 @@ def claim(out: Path, record: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: if the folder holds a run with other settings or data; names the first.
+        SurveyDataError: if the record of the run it holds is damaged.
 
     Example:
         >>> import tempfile
@@ -39,7 +44,8 @@ def claim(out: Path, record: Mapping[str, Any]) -> None:
     if not path.exists() or not any(any(path.parent.glob(name)) for name in _BEGUN):
         write_json(path, asked)
         return
-    held, asked = _flat(json.loads(path.read_text())), _flat(asked)
+    remedy = f"delete the folder {out} to start anew, or choose another"
+    held, asked = _flat(read_json(path, {}, remedy)), _flat(asked)
     for name in [*asked, *held]:
         if held.get(name) != asked.get(name):
             raise ValueError(
@@ -52,6 +58,35 @@ def write_json(path: Path, value: object) -> None:
     """Write plain numbers, lists and text, whole."""
     with written_whole(path) as part:
         part.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: Path, fields: Mapping[str, type], remedy: str) -> dict[str, Any]:
+    """A JSON object that `write_json` wrote, with at least these fields of these types.
+
+    Raises:
+        SurveyDataError: if it is damaged; names the file and the remedy.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no text
+        raise SurveyDataError(f"{path}: damaged, {error}; {remedy}") from error
+    if not isinstance(value, dict):
+        raise SurveyDataError(f"{path}: damaged, a JSON object was expected; {remedy}")
+    for name, kind in fields.items():
+        if not isinstance(value.get(name), kind):
+            raise SurveyDataError(f"{path}: damaged, {name} is no {kind.__name__}; {remedy}")
+    return value
+
+
+def training_record(options: TrainingOptions) -> dict[str, Any]:
+    """The options that decide what comes out, not on which devices or how visibly.
+
+    Example:
+        >>> record = training_record(TrainingOptions(lr=1e-3, devices=2))
+        >>> record["lr"], "devices" in record
+        (0.001, False)
+    """
+    return {name: value for name, value in asdict(options).items() if name not in _FREE}
 
 
 def data_record(data: SurveyDataModule) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+import torch.distributed
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
@@ -82,6 +83,29 @@ def quiet() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
+
+
+def several_processes() -> bool:
+    """Whether Lightning has joined this process to others, one per device."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def is_first_process() -> bool:
+    """Whether this process writes what only one may write: alone, or the first of several.
+
+    Example:
+        >>> is_first_process()
+        True
+    """
+    return not several_processes() or torch.distributed.get_rank() == 0
+
+
+def wait_for_all() -> None:
+    """Go on when all processes have come this far; alone, at once."""
+    if several_processes():
+        nccl = torch.distributed.get_backend() == "nccl"
+        devices = [torch.cuda.current_device()] if nccl else None
+        torch.distributed.barrier(device_ids=devices)
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """How the model learns: options, loss, and the Lightning module around it."""
 
 import math
+import numbers
 import random
 from dataclasses import dataclass
+from types import UnionType
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,15 @@ from tighnari_models.mixup import mixup
 from tighnari_models.tighnari import Tighnari
 
 MONITORS = {"val_loss": "min", "val_f1": "max"}
+PRECISIONS = (  # Lightning's
+    "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true",
+    "32", "16", "bf16", "64", "transformer-engine", "transformer-engine-float16",
+)  # fmt: skip
 VALIDATION_THRESHOLD = 0.2  # θ of the F1 scores shown while training
+_NUMBERS = ("lr", "weight_decay", "warmup_epochs", "mixup_alpha", "ema_decay", "clip")
+_SWITCHES = ("compile", "augment", "progress")
+_NAMES = ("monitor", "precision", "accelerator", "strategy")
+_OR_NONE = ("ema_decay", "clip", "patience", "progress")
 _NO_DECAY = ("*relative_position_bias_table", "*pos_embed", "*cls_token")
 
 
@@ -49,7 +59,8 @@ class TrainingOptions:
         progress: whether to show a progress bar; None shows it on a terminal.
 
     Raises:
-        ValueError: on a number outside its range, or an unknown monitor.
+        TypeError: if a field is of another type.
+        ValueError: on a number outside its range, or an unknown monitor or precision.
 
     Example:
         >>> TrainingOptions(lr=1e-3).patience
@@ -77,6 +88,7 @@ class TrainingOptions:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
+        self._check_types()
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise ValueError(f"lr must be a positive number, got {self.lr}")
         for name in ("weight_decay", "warmup_epochs", "mixup_alpha"):
@@ -91,6 +103,31 @@ class TrainingOptions:
             raise ValueError(f"patience must be at least 1 or None, got {self.patience}")
         if self.monitor not in MONITORS:
             raise ValueError(f"monitor must be one of {', '.join(MONITORS)}, got {self.monitor!r}")
+        if self.precision not in ("auto", *PRECISIONS):
+            raise ValueError(
+                f"precision must be auto or one of {', '.join(PRECISIONS)}, got {self.precision!r}"
+            )
+        for name in (*_NUMBERS, "patience"):  # numpy's numbers are none for JSON
+            value = getattr(self, name)
+            if value is not None:
+                plain = int(value) if name == "patience" else float(value)
+                object.__setattr__(self, name, plain)
+
+    def _check_types(self) -> None:
+        kinds: dict[str, tuple[type | UnionType, str]] = {
+            **dict.fromkeys(_NUMBERS, (numbers.Real, "a number")),
+            **dict.fromkeys(_SWITCHES, (bool, "True or False")),
+            **dict.fromkeys(_NAMES, (str, "a name")),
+            "patience": (numbers.Integral, "a whole number"),
+            "devices": (int | str | list, "a number, a name or a list of numbers"),
+        }
+        for name, (kind, words) in kinds.items():
+            value = getattr(self, name)
+            if value is None and name in _OR_NONE:
+                continue
+            if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+                more = " or None" if name in _OR_NONE else ""
+                raise TypeError(f"{name} must be {words}{more}, got {value!r}")
 
 
 def bce(logits: Float[Tensor, "b s"], y: Float[Tensor, "b s"]) -> Float[Tensor, ""]:
@@ -156,6 +193,14 @@ class TighnariTraining(LightningModule):
     def averaged(self) -> Tighnari:
         """The model that is validated and saved: the moving average where there is one."""
         return self.model if self.ema is None else self.ema.module
+
+    def forward(self, batch: SurveyBatch) -> Tensor:
+        r"""Logits of the averaged model, :math:`(B, S)`, as validation sees them."""
+        return self.averaged(batch)
+
+    def predict_step(self, batch: SurveyBatch, batch_idx: int = 0) -> Tensor:
+        r"""Logits, :math:`(B, S)` float32, for Lightning's ``Trainer.predict``."""
+        return self(batch).float()
 
     def training_step(self, batch: SurveyBatch, batch_idx: int) -> Tensor:
         """Draw, blend, predict, compare."""

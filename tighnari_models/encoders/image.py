@@ -11,6 +11,24 @@ from tighnari_models.encoders.pretrained import create_pretrained
 from tighnari_models.encoders.timm_tokens import TimmTokens, backbone_config, create_backbone
 
 
+def drop_path_options(name: str, rate: float) -> dict[str, float]:
+    """The option of timm for stochastic depth; none where the rate is 0 and the model has none.
+
+    Left out where the model has it, timm's own default would hold: 0.1 for Swin.
+
+    Example:
+        >>> drop_path_options("test_vit", 0.0), drop_path_options("densenet121", 0.0)
+        ({'drop_path_rate': 0.0}, {})
+    """
+    if rate == 0:
+        try:
+            with torch.device("meta"):
+                create_backbone(name, drop_path_rate=0.0)
+        except ValueError:  # whatever else is wrong will be said when the model is made
+            return {}
+    return {"drop_path_rate": rate}
+
+
 class ImageEncoder(nn.Module):
     r"""A timm backbone on red, green, blue and near-infrared, giving its feature map as tokens.
 
@@ -25,7 +43,7 @@ class ImageEncoder(nn.Module):
         image_size: rows and columns that the backbone sees, in pixels.
         pretrained: load the weights that timm publishes, from cache or hub.
         weights: a local .safetensors or .pth file of this model, instead of the hub.
-        drop_path_rate: stochastic depth; 0 leaves timm's default.
+        drop_path_rate: stochastic depth; a model that has none needs 0.
 
     Shapes:
         - **x:** :math:`(B, in\_chans, H, W)`, any H and W
@@ -34,8 +52,9 @@ class ImageEncoder(nn.Module):
           196 × 768, ConvNeXt-B 49 × 1024, EfficientNet-B0 49 × 1280
 
     Raises:
-        ValueError: if timm has no such model, the size does not suit it, the weights do not fit or
-            cannot be reached, or patches have another number of channels.
+        ValueError: if timm has no such model, the size does not suit it, it has no stochastic depth
+            but is asked for some, the weights do not fit or cannot be reached, or patches have
+            another number of channels.
 
     Source: Liu et al. 2024, section 3.4, eq. 5; `docs/decisions/0015-near-infrared-weights.md`.
 
@@ -64,7 +83,7 @@ class ImageEncoder(nn.Module):
             options["img_size"] = image_size
         with torch.device("meta"):
             probe = create_backbone(name, **options)
-        options["drop_path_rate"] = drop_path_rate or None
+        options |= drop_path_options(name, drop_path_rate)
         if pretrained or weights is not None:
             model = create_pretrained(name, weights, **options)
         else:

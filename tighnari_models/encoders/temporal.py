@@ -9,6 +9,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tighnari_models.encoders.image import drop_path_options
 from tighnari_models.encoders.temporal_swin import TemporalSwin, pad_to_patches
 from tighnari_models.encoders.timm_tokens import (
     TimmTokens,
@@ -115,7 +116,7 @@ class TimmTemporal(nn.Module):
     Args:
         name: any timm model: "resnet18", "efficientnet_b0", "mobilenetv3_large_100", "xception41".
         in_shape: channels, rows and columns of the cube.
-        drop_path_rate: stochastic depth; 0 leaves timm's default.
+        drop_path_rate: stochastic depth; a model that has none needs 0.
 
     Shapes:
         - **x:** :math:`(B, C, H, W)`
@@ -124,7 +125,8 @@ class TimmTemporal(nn.Module):
           and 3 × 2 tokens, the other three 1 × 2 and 2 × 1
 
     Raises:
-        ValueError: if timm has no such model, or it cannot take the cube.
+        ValueError: if timm has no such model, it cannot take the cube, or it has no stochastic
+            depth but is asked for some.
 
     Source: Liu et al. 2024, section 3.3 (comparative backbones), table 2;
     `docs/decisions/0014-timm-backbones-on-cubes.md`.
@@ -142,8 +144,8 @@ class TimmTemporal(nn.Module):
         self.name = name
         self.in_shape = in_shape
         channels, rows, columns = in_shape
-        options = {"in_chans": channels, "drop_path_rate": drop_path_rate or None}
-        model = _slow_stem(create_backbone(name, **options))
+        options = drop_path_options(name, drop_path_rate)
+        model = _slow_stem(create_backbone(name, in_chans=channels, **options))
         config = backbone_config(name)
         sizes = [(rows * 2**power, columns * 2**power) for power in range(6)]
         if config.fixed_input_size:
@@ -210,7 +212,7 @@ def make_temporal(
         embed_dim: width of the first stage.
         depths: blocks of the two stages.
         num_heads: attention heads of the two stages.
-        drop_path_rate: stochastic depth.
+        drop_path_rate: stochastic depth; a timm model that has none needs 0.
         pad_window: see `TemporalSwin`.
 
     Shapes:
