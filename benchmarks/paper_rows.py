@@ -5,8 +5,8 @@ from typing import Any
 
 from benchmarks import small_networks  # noqa: F401 - timm knows them from now on
 from tighnari_models.evaluation import PLAIN_K
+from tighnari_models.options import TrainingOptions
 from tighnari_models.presets import PRESETS, Preset
-from tighnari_models.training import TrainingOptions
 
 FIXED_K = f"Top-K, K = {PLAIN_K}"  # the steps of `post_processing`
 TOP_K, THRESHOLD, PO_LISTS = "Top-K", "Threshold Top-K", "Threshold Top-K and PO lists"

@@ -14,7 +14,7 @@ from tighnari_models.config import TighnariConfig
 from tighnari_models.data.cubes import BIOCLIM_SHAPE, LANDSAT_SHAPE
 from tighnari_models.data.datamodule import SurveyDataModule
 from tighnari_models.data.prepared import PreparedArrays
-from tighnari_models.training import TrainingOptions
+from tighnari_models.options import TrainingOptions
 
 SPECIES = 7
 MODALITIES = ("table", "gfv")

@@ -120,6 +120,7 @@ def test_nobody_to_predict(data, val, tmp_path):
     nobody = val.subset(np.zeros(12, bool))
     assert predict(model_of(data), nobody).shape == (0, SPECIES)
     assert predict(model_of(data), nobody, out=tmp_path / "a.npy").shape == (0, SPECIES)
+    assert average_logits([tmp_path / "a.npy"]).shape == (0, SPECIES)
 
 
 def test_other_species_and_folders_without_a_model_are_refused(data, val, tmp_path):

@@ -14,9 +14,9 @@ from tighnari_models.data.dataset import SurveyDataset
 from tighnari_models.data.new_surveys import new_surveys
 from tighnari_models.fit import FitResult, fit
 from tighnari_models.mixup import mixup
+from tighnari_models.options import TrainingOptions
 from tighnari_models.prediction import average_logits, predict
 from tighnari_models.tighnari import Tighnari
-from tighnari_models.training import TrainingOptions
 
 __all__ = [
     "FitResult",

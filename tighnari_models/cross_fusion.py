@@ -14,6 +14,7 @@ from tighnari_models.config import TighnariConfig
 from tighnari_models.data.datamodule import SurveyDataModule
 from tighnari_models.data.dataset import SurveyDataset
 from tighnari_models.fit import FitResult, fit
+from tighnari_models.options import TrainingOptions
 from tighnari_models.prediction import predict
 from tighnari_models.run_folder import (
     claim,
@@ -25,7 +26,6 @@ from tighnari_models.run_folder import (
 )
 from tighnari_models.tighnari import Tighnari
 from tighnari_models.trainer import is_first_process, wait_for_all
-from tighnari_models.training import TrainingOptions
 
 GROUPS = ("block", "random")
 _DEFAULTS = TrainingOptions()

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from safetensors.torch import save_model
 
 from tighnari_graph.files import written_whole
-from tighnari_models.training import MONITORS
+from tighnari_models.options import MONITORS
 
 HISTORY = ("train_loss", "val_loss", "val_f1", "val_f1_micro", "val_f1_macro", "lr")
 

@@ -15,6 +15,7 @@ from tighnari_graph.splits import block_folds
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data.datamodule import SurveyDataModule
 from tighnari_models.epochs import HISTORY, EpochRecords
+from tighnari_models.options import TrainingOptions
 from tighnari_models.run_folder import (
     claim,
     data_record,
@@ -26,7 +27,7 @@ from tighnari_models.run_folder import (
 )
 from tighnari_models.tighnari import Tighnari
 from tighnari_models.trainer import interruptible, quiet, quiet_trainer
-from tighnari_models.training import TighnariTraining, TrainingOptions, seed_all
+from tighnari_models.training import TighnariTraining, seed_all
 
 _FOLDS = 10  # where the data module has no split, one of so many block folds validates
 _DEFAULTS = TrainingOptions()

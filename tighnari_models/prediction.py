@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -246,12 +245,11 @@ def _refuse_other_species(model: Tighnari, species_ids: np.ndarray) -> None:
 def _array(run: Logits) -> np.ndarray:
     if isinstance(run, str | Path):
         try:
-            array = np.load(run, mmap_mode="r")
-        except (ValueError, EOFError, BadZipFile) as error:  # no array, or half of one
+            array = open_memmap(run, mode="r")
+        except (ValueError, EOFError) as error:  # no array, or half of one
             raise SurveyDataError(f"{run}: no whole .npy file of logits ({error})") from error
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-            kind = getattr(array, "dtype", type(array).__name__)
-            raise SurveyDataError(f"{run}: no .npy file of numbers but {kind}")
+        if array.dtype.kind not in "fiu":
+            raise SurveyDataError(f"{run}: no .npy file of numbers but of {array.dtype}")
         return array
     if isinstance(run, Tensor):
         return run.detach().float().numpy(force=True)

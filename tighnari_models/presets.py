@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tighnari_models.config import TighnariConfig
-from tighnari_models.training import TrainingOptions
+from tighnari_models.options import TrainingOptions
 
 
 @dataclass(frozen=True)

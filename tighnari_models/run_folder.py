@@ -13,7 +13,7 @@ from torch import nn
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import written_whole
 from tighnari_models.data.datamodule import SurveyDataModule
-from tighnari_models.training import TrainingOptions
+from tighnari_models.options import TrainingOptions
 
 # what a run, or a fold of one, has once an epoch is done
 _BEGUN = ("last.ckpt", "done.json", "fold_*/last.ckpt", "fold_*/done.json")

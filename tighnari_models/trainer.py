@@ -14,7 +14,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
 
-from tighnari_models.training import MONITORS, TrainingOptions
+from tighnari_models.options import MONITORS, TrainingOptions
 
 
 def quiet_trainer(

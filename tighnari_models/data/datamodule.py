@@ -19,7 +19,7 @@ from tighnari_graph.surveys import SurveyTable
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data.batch import FILES, MODALITIES, SurveyBatch
 from tighnari_models.data.dataset import EpochShuffle, SurveyDataset, SurveyInputs, collate
-from tighnari_models.data.environment import survey_frame
+from tighnari_models.data.environment import common_columns, survey_frame
 from tighnari_models.data.folder import read_folder
 from tighnari_models.data.graph_rows import GraphRows
 from tighnari_models.data.prepared import PreparedArrays
@@ -114,7 +114,9 @@ class SurveyDataModule(LightningDataModule):
         self.frame = survey_frame(surveys, environment)
         self.test_frame = None
         if test is not None:
-            self.frame, self.test_frame = _same_columns(self.frame, survey_frame(test, environment))
+            self.frame, self.test_frame = common_columns(
+                self.frame, survey_frame(test, environment)
+            )
         self.modalities = self._chosen(modalities)
 
     @classmethod
@@ -358,15 +360,3 @@ class SurveyDataModule(LightningDataModule):
         if self.preprocessing is None:
             raise ValueError("nothing is fitted yet: data.with_split(train, val)")
         return self.preprocessing
-
-
-def _same_columns(frame: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both tables with the columns that both have."""
-    common = [name for name in frame if name in test]
-    single = sorted({*frame, *test} - set(common))
-    if single:
-        _log.warning(
-            "table: %d columns are of training or of test surveys only and left out (%s)",
-            len(single), ", ".join(map(str, single[:5])),
-        )  # fmt: skip
-    return frame[common], test[common]

@@ -220,3 +220,21 @@ def _merged(tables: dict[str, pd.DataFrame], found: dict[str, Path]) -> pd.DataF
     if not tables:
         return pd.DataFrame(index=index)
     return pd.concat([table.reindex(index) for table in tables.values()], axis=1)
+
+
+def common_columns(train: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables with the columns that both have; the others are counted and logged.
+
+    Example:
+        >>> train = pd.DataFrame({"Elevation": [5.0], "Bio1": [281.0]})
+        >>> [list(t) for t in common_columns(train, train[["Bio1"]])]
+        [['Bio1'], ['Bio1']]
+    """
+    common = [name for name in train if name in test]
+    single = sorted(map(str, {*train, *test} - set(common)))
+    if single:
+        _log.warning(
+            "table: %d columns are of training or of test surveys only and left out (%s)",
+            len(single), ", ".join(single[:5]),
+        )  # fmt: skip
+    return train[common], test[common]

@@ -1,6 +1,5 @@
 """Read a GeoLifeCLEF folder as downloaded: surveys, environment, prepared images and cubes."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,8 @@ from tighnari_graph.readers import read_glc24_pa, read_glc24_test, species_vocab
 from tighnari_graph.splits import some_blocks
 from tighnari_graph.surveys import SurveyTable
 from tighnari_models.data.batch import FILES
-from tighnari_models.data.environment import read_environment
+from tighnari_models.data.environment import common_columns, read_environment
 from tighnari_models.data.prepared import PreparedArrays, prepare
-
-_log = logging.getLogger("tighnari_models")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +54,5 @@ def read_folder(
 def _environment(folder: str | Path, monthly: bool) -> pd.DataFrame | None:
     """Both splits' tables below each other, columns that both have."""
     train, test = (read_environment(folder, split, monthly).frame for split in ("train", "test"))
-    common = [name for name in train if name in test]
-    single = sorted({*train, *test} - set(common))
-    if single:
-        _log.warning(
-            "environment: %d columns are in one split only and left out (%s)",
-            len(single), ", ".join(map(str, single[:5])),
-        )  # fmt: skip
-    return pd.concat([train[common], test[common]]) if common else None
+    train, test = common_columns(train, test)
+    return pd.concat([train, test]) if len(train.columns) else None
