@@ -285,7 +285,8 @@ def test_unknown_categories_are_zeros_and_counted(caplog):
     train = pd.DataFrame({"region": ["A", "B"], "LandCover-1": [3, 9]})
     table = TablePreprocessor().fit(train)
     rows = pd.DataFrame({"region": ["C", "A", None, ""], "LandCover-1": [9.0, 3.5, 4.0, np.nan]})
-    features = table.transform(rows)
+    with caplog.at_level("INFO", logger="tighnari_models"):
+        features = table.transform(rows)
     assert table.feature_names == ["region=A", "region=B", "LandCover-1=3", "LandCover-1=9"]
     assert features.tolist() == [[0, 0, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert table.notes == {

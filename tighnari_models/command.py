@@ -7,21 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 from scipy.special import expit
 
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import written_whole
 from tighnari_graph.folder import DataFolder
-from tighnari_graph.ladder import climb, po_lists
-from tighnari_graph.plots import plot_threshold_top_k
 from tighnari_graph.readers import read_glc24_po
-from tighnari_graph.report import Report, key_values
-from tighnari_graph.shares import LEVELS
 from tighnari_graph.sparse import scipy_csr
 from tighnari_graph.species_lists import species_lists
-from tighnari_graph.splits import block_folds, block_ids
 from tighnari_graph.submission import check_submission, write_submission
 from tighnari_graph.surveys import SurveyTable
 from tighnari_graph.truth import true_score
@@ -30,12 +24,17 @@ from tighnari_models.cross_fusion import FusionResult, cross_fusion
 from tighnari_models.data.batch import MODALITIES
 from tighnari_models.data.datamodule import SurveyDataModule
 from tighnari_models.estimate import estimate
-from tighnari_models.evaluation import PostProcessing, post_processing
-from tighnari_models.plots import plot_history, plot_steps
+from tighnari_models.evaluation import PostProcessing
 from tighnari_models.prediction import predict
 from tighnari_models.presets import PRESETS, Preset, hcam_possible
+from tighnari_models.report import write_report
+from tighnari_models.scoring import (
+    graph_only_f1,
+    score_out_of_fold,
+    score_tuning,
+    tuning_parts,
+)
 
-_TUNING_PARTS = 5
 _VIRTUAL_SURVEYS, _VIRTUAL_TEST = 600, 150
 
 
@@ -80,7 +79,7 @@ def run(options: Options) -> dict[str, object]:
     if config.fusion == "concat" and not hcam_possible(data.modalities):
         _say("fusion: concatenation, since hierarchical cross-attention needs every modality")
 
-    parts = _tuning_parts(data.surveys, preset.folds, options.seed)
+    parts = tuning_parts(data.surveys, preset.folds, options.seed)
     cost = estimate(config, data, preset, out, options.seed)
     _say(f"estimate: {cost}")
     cost.refuse_what_does_not_fit()
@@ -89,9 +88,10 @@ def run(options: Options) -> dict[str, object]:
         max_epochs=preset.max_epochs, fine_tune_epochs=preset.fine_tune_epochs,
         seed=options.seed, training=preset.training,
     )  # fmt: skip
-    graph_only = _graph_only(data.surveys, fusion)
-    scored = _score(data.surveys, fusion, po, graph_only, parts)
-    unseen = None if preset.warm_start else _out_of_fold(data.surveys, fusion, graph_only)
+    _say(f"survey graph alone, on the same folds of {len(data.surveys):,} surveys")
+    graph_only = graph_only_f1(data.surveys, fusion)
+    scored = score_tuning(data.surveys, fusion, po, graph_only, parts)
+    unseen = None if preset.warm_start else score_out_of_fold(data.surveys, fusion, graph_only)
 
     test = data.test_dataset(fusion.folds[0].model.preprocessing)
     if test is None or data.test is None:
@@ -122,7 +122,8 @@ def run(options: Options) -> dict[str, object]:
     summary["minutes"] = round((time.perf_counter() - begin) / 60, 2)
     with written_whole(out / "summary.json") as part:
         part.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-    _report(out / "report.html", folder, options, fusion, scored, unseen, summary)
+    about = f"{folder}, preset {options.preset}, {preset.folds} folds, seed {options.seed}"
+    write_report(out / "report.html", about, fusion, scored, unseen, summary)
     _say("")
     for key, value in summary.items():
         _say(f"{key:<38} {value:,}" if isinstance(value, int) else f"{key:<38} {value}")
@@ -189,59 +190,6 @@ def _read(
     return data, po
 
 
-def _tuning_parts(surveys: SurveyTable, folds: int, seed: int) -> np.ndarray:
-    """Parts of whole blocks of the tuning surveys, so that K and θ are scored where not chosen.
-
-    Raises:
-        SurveyDataError: before anything is trained, if there are too few blocks.
-    """
-    if folds < 2:
-        raise SurveyDataError(f"--folds must be at least 2, got {folds}")
-    tuning = surveys.subset(block_folds(surveys, folds + 1, seed=seed) == folds)
-    blocks = len(np.unique(block_ids(tuning.lat, tuning.lon)))
-    if blocks < 2:
-        raise SurveyDataError(
-            f"{len(surveys)} surveys leave {blocks} block to choose K and θ on when {folds} folds "
-            "train; take fewer --folds or a larger --limit"
-        )
-    return block_folds(tuning, min(_TUNING_PARTS, blocks))
-
-
-def _graph_only(surveys: SurveyTable, fusion: FusionResult) -> np.ndarray:
-    """F1 of every survey as the survey graph alone predicts it, on the same folds."""
-    _say(f"survey graph alone, on the same folds of {len(surveys):,} surveys")
-    fold_of = np.where(fusion.fold_of < 0, fusion.fold_of.max() + 1, fusion.fold_of)
-    levels = tuple(level for level in LEVELS if surveys.has(level))
-    return climb(surveys, fold_of, levels=levels).survey_f1
-
-
-def _score(
-    surveys: SurveyTable,
-    fusion: FusionResult,
-    po: SurveyTable | None,
-    graph_only: np.ndarray,
-    parts: np.ndarray,
-) -> PostProcessing:
-    """Post-processing of the averaged logits on the tuning surveys, which no model has seen."""
-    tuning = surveys.subset(fusion.tuning_rows)
-    blocks = block_ids(surveys.lat, surveys.lon)[fusion.tuning_rows]
-    lists = None if po is None else po_lists(tuning, po)
-    labels, alone = tuning.known_labels(), graph_only[fusion.tuning_rows]
-    return post_processing(fusion.logits, labels, parts, blocks, lists, alone)
-
-
-def _out_of_fold(
-    surveys: SurveyTable, fusion: FusionResult, graph_only: np.ndarray
-) -> PostProcessing:
-    """Every fold by the one model that did not learn from it; the tuning fold by all models."""
-    logits = np.empty((len(surveys), len(surveys.species_ids)), dtype=np.float16)
-    logits[fusion.tuning_rows] = fusion.logits
-    for number, part in enumerate(fusion.validation_logits):
-        logits[fusion.fold_of == number] = part
-    blocks = block_ids(surveys.lat, surveys.lon)
-    return post_processing(logits, surveys.known_labels(), fusion.fold_of, blocks, None, graph_only)
-
-
 def _save_array(path: Path, array: np.ndarray) -> None:
     with written_whole(path) as part, part.open("wb") as file:
         np.save(file, np.asarray(array, dtype=np.float16))
@@ -272,51 +220,3 @@ def _summary(
         "predictions": predicted.shape[0],
         "species per prediction": round(predicted.nnz / max(predicted.shape[0], 1), 1),
     }
-
-
-def _report(
-    path: Path,
-    folder: Path,
-    options: Options,
-    fusion: FusionResult,
-    scored: PostProcessing,
-    unseen: PostProcessing | None,
-    summary: dict[str, object],
-) -> None:
-    report = Report(
-        "Tighnari: training, cross-fusion and submission",
-        f"{folder}, preset {options.preset}, {len(fusion.folds)} folds, seed {options.seed}",
-    )
-    report.add("Result", table=key_values(list(summary.items())))
-    histories = {f"fold {i}": fold.history for i, fold in enumerate(fusion.folds)}
-    report.add(
-        "Loss curves",
-        "Binary cross-entropy over the epochs; a dot marks the epoch whose weights were kept.",
-        figure=plot_history(histories),
-    )
-    report.add(
-        "Post-processing",
-        "Samples-F1 of the averaged logits on the tuning surveys, which no model has seen, K and θ "
-        "chosen on other blocks of them; 95 % intervals over blocks. The first row is what the "
-        "survey graph predicts without a model.",
-        table=scored.table.round(4),
-        figure=plot_steps(scored.table),
-        index=True,
-    )
-    if unseen is not None:
-        report.add(
-            "All block folds",
-            "Every survey as predicted by a model that did not learn from its fold (it did choose "
-            "that model's best epoch), K and θ chosen on the other folds.",
-            table=unseen.table.round(4),
-            figure=plot_steps(unseen.table),
-            index=True,
-        )
-    report.add(
-        "K and θ",
-        "Samples-F1 of every pair on the tuning surveys; θ = 0 is plain Top-K.",
-        figure=plot_threshold_top_k(scored.rule),
-    )
-    table = pd.concat(histories, names=["fold"]).reset_index(level=0)
-    report.add("Epochs", table=table.round(5))
-    report.write(path)

@@ -1,7 +1,6 @@
 """From a data folder to training batches: tables, graph, prepared arrays, folds."""
 
 import copy
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,17 +16,15 @@ from tighnari_graph.gfv import GFVScaler
 from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.surveys import SurveyTable
 from tighnari_models.config import TighnariConfig
-from tighnari_models.data.batch import FILES, MODALITIES, SurveyBatch
+from tighnari_models.data.batch import FILES, SurveyBatch
 from tighnari_models.data.dataset import EpochShuffle, SurveyDataset, SurveyInputs, collate
 from tighnari_models.data.environment import common_columns, survey_frame
 from tighnari_models.data.folder import read_folder
 from tighnari_models.data.graph_rows import GraphRows
+from tighnari_models.data.modalities import chosen_modalities, fit_scaler
 from tighnari_models.data.prepared import PreparedArrays
 from tighnari_models.data.preprocessing import Preprocessing
-from tighnari_models.data.scaling import ChannelScaler
 from tighnari_models.data.table import TablePreprocessor
-
-_log = logging.getLogger("tighnari_models")
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +114,7 @@ class SurveyDataModule(LightningDataModule):
             self.frame, self.test_frame = common_columns(
                 self.frame, survey_frame(test, environment)
             )
-        self.modalities = self._chosen(modalities)
+        self.modalities = chosen_modalities(modalities, arrays, test_arrays, test is not None)
 
     @classmethod
     def from_folder(
@@ -306,41 +303,19 @@ class SurveyDataModule(LightningDataModule):
         return SurveyDataset(inputs, preprocessing, np.flatnonzero(rows))
 
     def _fit(self, rows: np.ndarray, graph: GraphRows | None) -> Preprocessing:
-        steps: dict[str, object] = {}
-        for name in self.modalities:
-            if name == "table":
-                frame = self.frame[rows]
-                if self.fit_on == "all" and self.test_frame is not None:
-                    frame = pd.concat([frame, self.test_frame])
-                steps[name] = TablePreprocessor(outliers=self.outliers).fit(frame)
-            elif name == "gfv" and graph is not None:
-                steps[name] = graph.fit_scaler(GFVScaler(self.normalize), rows)
-            elif self.arrays is not None:
-                at = np.zeros(len(self.arrays.survey_id), dtype=bool)
-                at[self.arrays.rows(self.surveys.survey_id[rows])] = True
-                fill = "channel" if name == "image" else self.cube_fill
-                array, found = self.arrays.arrays[name], self.arrays.found[name]
-                steps[name] = ChannelScaler(fill).fit(array, at, found)
-        return Preprocessing(radius_km=self.radius_km, degree=self.degree, **steps)  # type: ignore[arg-type]
-
-    def _chosen(self, modalities: Sequence[str] | None) -> tuple[str, ...]:
-        there = {"table", "gfv"} | (set() if self.arrays is None else set(self.arrays.arrays))
-        if self.test is not None:
-            lacking = there & set(FILES)
-            lacking -= set() if self.test_arrays is None else set(self.test_arrays.arrays)
-            if lacking:
-                _log.warning("left out, since the test surveys lack them: %s", sorted(lacking))
-            there -= lacking
-        wanted = MODALITIES if modalities is None else tuple(modalities)
-        unknown = sorted(set(wanted) - set(MODALITIES))
-        if unknown:
-            raise ValueError(f"unknown modalities {unknown}; there are {', '.join(MODALITIES)}")
-        if modalities is not None and not set(wanted) <= there:
-            raise ValueError(
-                f"the data lack {', '.join(sorted(set(wanted) - there))}; "
-                f"they have {', '.join(n for n in MODALITIES if n in there)}"
-            )
-        return tuple(name for name in MODALITIES if name in wanted and name in there)
+        frame = self.frame[rows]
+        if self.fit_on == "all" and self.test_frame is not None:
+            frame = pd.concat([frame, self.test_frame])
+        fitted: dict[str, Any] = {
+            name: fit_scaler(self.arrays, name, self.surveys.survey_id[rows], self.cube_fill)
+            for name in self.modalities
+            if name in FILES and self.arrays is not None
+        }
+        if "table" in self.modalities:
+            fitted["table"] = TablePreprocessor(outliers=self.outliers).fit(frame)
+        if graph is not None:
+            fitted["gfv"] = graph.fit_scaler(GFVScaler(self.normalize), rows)
+        return Preprocessing(radius_km=self.radius_km, degree=self.degree, **fitted)
 
     def _mask(self, mask: np.ndarray, what: str) -> np.ndarray:
         mask = np.asarray(mask)

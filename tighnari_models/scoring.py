@@ -1,0 +1,65 @@
+"""Scores of a cross-fusion on surveys that the models behind their logits have not seen."""
+
+import numpy as np
+
+from tighnari_graph.errors import SurveyDataError
+from tighnari_graph.ladder import climb, po_lists
+from tighnari_graph.shares import LEVELS
+from tighnari_graph.splits import block_folds, block_ids
+from tighnari_graph.surveys import SurveyTable
+from tighnari_models.cross_fusion import FusionResult
+from tighnari_models.evaluation import PostProcessing, post_processing
+
+_TUNING_PARTS = 5
+
+
+def tuning_parts(surveys: SurveyTable, folds: int, seed: int) -> np.ndarray:
+    """Parts of whole blocks of the tuning surveys, so that K and θ are scored where not chosen.
+
+    Raises:
+        SurveyDataError: before anything is trained, if there are too few blocks.
+    """
+    if folds < 2:
+        raise SurveyDataError(f"--folds must be at least 2, got {folds}")
+    tuning = surveys.subset(block_folds(surveys, folds + 1, seed=seed) == folds)
+    blocks = len(np.unique(block_ids(tuning.lat, tuning.lon)))
+    if blocks < 2:
+        raise SurveyDataError(
+            f"{len(surveys)} surveys leave {blocks} block to choose K and θ on when {folds} folds "
+            "train; take fewer --folds or a larger --limit"
+        )
+    return block_folds(tuning, min(_TUNING_PARTS, blocks))
+
+
+def graph_only_f1(surveys: SurveyTable, fusion: FusionResult) -> np.ndarray:
+    """F1 of every survey as the survey graph alone predicts it, on the same folds."""
+    fold_of = np.where(fusion.fold_of < 0, fusion.fold_of.max() + 1, fusion.fold_of)
+    levels = tuple(level for level in LEVELS if surveys.has(level))
+    return climb(surveys, fold_of, levels=levels).survey_f1
+
+
+def score_tuning(
+    surveys: SurveyTable,
+    fusion: FusionResult,
+    po: SurveyTable | None,
+    graph_only: np.ndarray,
+    parts: np.ndarray,
+) -> PostProcessing:
+    """Post-processing of the averaged logits on the tuning surveys, which no model has seen."""
+    tuning = surveys.subset(fusion.tuning_rows)
+    blocks = block_ids(surveys.lat, surveys.lon)[fusion.tuning_rows]
+    lists = None if po is None else po_lists(tuning, po)
+    labels, alone = tuning.known_labels(), graph_only[fusion.tuning_rows]
+    return post_processing(fusion.logits, labels, parts, blocks, lists, alone)
+
+
+def score_out_of_fold(
+    surveys: SurveyTable, fusion: FusionResult, graph_only: np.ndarray
+) -> PostProcessing:
+    """Every fold by the one model that did not learn from it; the tuning fold by all models."""
+    logits = np.empty((len(surveys), len(surveys.species_ids)), dtype=np.float16)
+    logits[fusion.tuning_rows] = fusion.logits
+    for number, part in enumerate(fusion.validation_logits):
+        logits[fusion.fold_of == number] = part
+    blocks = block_ids(surveys.lat, surveys.lon)
+    return post_processing(logits, surveys.known_labels(), fusion.fold_of, blocks, None, graph_only)
