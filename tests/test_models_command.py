@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from tighnari_models import Tighnari, TrainingOptions, fit, new_surveys, predict
 from tighnari_models.__main__ import main
 from tighnari_models.command import Options, run
 from tighnari_models.data.datamodule import SurveyDataModule
+from tighnari_models.estimate import Estimate
 from tighnari_models.presets import PRESETS, hcam_possible
 
 
@@ -177,6 +179,22 @@ def test_presets_are_the_papers_and_fall_back_where_modalities_lack():
     assert not hcam_possible(("image", "table", "gfv")) and hcam_possible(
         ("image", "bioclim", "table", "gfv")
     )
+
+
+def test_an_estimate_refuses_what_does_not_fit():
+    cost = Estimate(
+        parameters=10,
+        step_seconds=0.1,
+        seconds=60.0,
+        memory=5,
+        memory_free=10,
+        disk=5,
+        disk_free=10,
+    )
+    cost.refuse_what_does_not_fit()
+    for short, says in ({"memory": 11}, "too little memory"), ({"disk": 11}, "too little disk"):
+        with pytest.raises(MemoryError, match=f"{says}.*--batch-size"):
+            replace(cost, **short).refuse_what_does_not_fit()
 
 
 @pytest.mark.slow

@@ -44,9 +44,13 @@ def read_folder(
     files = tuple(name for name in FILES if modalities is None or name in modalities)
     arrays: list[PreparedArrays | None] = [None, None]
     if files:
+        some = "" if limit is None else f"_{limit}"  # another selection has arrays of its own
         arrays = [
-            prepare(folder, Path(prepared) / split, table.survey_id, split, files, max_bad_share)
-            for split, table in (("train", surveys), ("test", test))
+            prepare(folder, Path(prepared) / place, table.survey_id, split, files, max_bad_share)
+            for place, split, table in (
+                (f"train{some}", "train", surveys),
+                ("test", "test", test),
+            )
         ]
     return FolderInputs(surveys, test, _environment(folder, monthly), *arrays)
 
