@@ -140,7 +140,7 @@ def train(study: Study, row: Row, fold: int, seed: int) -> None:
     part = np.full(len(held_out), -1)
     part[~held_out] = block_folds(data.surveys.subset(~held_out), preset.folds, seed=seed)
     # All models of a cross-fusion share it, but for the scale of graph features (made of labels).
-    shared = replace(data.fit_preprocessing(~held_out), gfv=None)
+    shared = data.fit_preprocessing(~held_out, gfv=False)
     config = TighnariConfig(len(data.species_ids), data.modalities, **study.settings.model(row))
     places = study.members_of(row, fold, seed)
     for member, place in enumerate(places):

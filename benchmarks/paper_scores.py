@@ -13,21 +13,21 @@ from scipy.special import expit
 
 from benchmarks.paper_rows import FIXED_K, PO_LISTS, TOP_K, Row
 from benchmarks.paper_runs import Study, training_figures
-from tighnari_graph.files import written_whole
+from tighnari_graph.files import write_array, written_whole
 from tighnari_graph.folder import DataFolder
 from tighnari_graph.ladder import po_lists
 from tighnari_graph.readers import read_glc24_po
 from tighnari_graph.sparse import scipy_csr
 from tighnari_graph.species_lists import species_lists
 from tighnari_graph.species_sets import KS, ThresholdTopK
-from tighnari_graph.splits import block_folds, block_ids
+from tighnari_graph.splits import block_ids
 from tighnari_graph.submission import check_submission, write_submission
 from tighnari_graph.surveys import SurveyTable
 from tighnari_graph.truth import true_score
 from tighnari_models.evaluation import PLAIN_K, PostProcessing, post_processing
+from tighnari_models.scoring import block_parts
 from tighnari_models.training import bce
 
-_TUNING_PARTS = 5  # parts of a single held-out fold: K of one is chosen on the others
 _CHUNK = 4096
 
 
@@ -59,7 +59,7 @@ class Scorer:
         """Surveys whose K and θ are chosen on those of the other groups."""
         if self.study.folds > 1:
             return self.study.fold_of[self.rows]
-        return block_folds(self.surveys, min(_TUNING_PARTS, len(np.unique(self.blocks))))
+        return block_parts(self.surveys)
 
     @cached_property
     def presence_only(self) -> SurveyTable | None:
@@ -118,8 +118,7 @@ class Scorer:
             "K": rule.k, "θ": rule.threshold, "test score": self._true_score(row),
         }  # fmt: skip
         self._submit(row, folder / "submission.csv")
-        with written_whole(scores) as part, part.open("wb") as file:
-            np.save(file, f1)
+        write_array(scores, f1)
         with written_whole(place) as part:
             part.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
         return figures, f1

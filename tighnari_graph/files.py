@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
@@ -29,3 +31,16 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_array(path: str | Path, array: np.ndarray) -> None:
+    """An array as a whole ``.npy`` file, never pickled.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_array(Path(folder) / "a.npy", np.arange(3))
+        ...     np.load(Path(folder) / "a.npy")
+        array([0, 1, 2])
+    """
+    with written_whole(path) as part, part.open("wb") as file:
+        np.save(file, array, allow_pickle=False)

@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy.special import expit
 
 from tighnari_graph.errors import SurveyDataError
-from tighnari_graph.files import written_whole
+from tighnari_graph.files import write_array, written_whole
 from tighnari_graph.folder import DataFolder
 from tighnari_graph.readers import read_glc24_po
 from tighnari_graph.sparse import scipy_csr
@@ -100,7 +100,7 @@ def run(options: Options) -> dict[str, object]:
         for note, count in test.preprocessing.table.notes.items():
             _say(f"  to predict: {count:,} × {note}")
     logits = predict([fold.model for fold in fusion.folds], test, out=out / "logits_test.npy")
-    _save_array(out / "logits_tuning.npy", fusion.logits)
+    write_array(out / "logits_tuning.npy", fusion.logits.astype(np.float16))
     probabilities = expit(np.asarray(logits, dtype=np.float32))
     predicted = scored.rule.predict(probabilities)
     corrected = predicted
@@ -188,11 +188,6 @@ def _read(
     po = None if found.po is None else read_glc24_po(found.po, data.species_ids)
     _say(f"presence-only: {'no file' if po is None else f'{len(po):,} surveys'}")
     return data, po
-
-
-def _save_array(path: Path, array: np.ndarray) -> None:
-    with written_whole(path) as part, part.open("wb") as file:
-        np.save(file, np.asarray(array, dtype=np.float16))
 
 
 def _summary(

@@ -2,7 +2,7 @@
 
 import json
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -147,9 +147,7 @@ class TighnariConfig:
         if self.fusion not in FUSIONS:
             raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}, got {self.fusion!r}")
         if self.fusion == "hcam":
-            lacking = [name for name in ("image", "table", "gfv") if name not in self.modalities]
-            if not {"landsat", "bioclim"} & set(self.modalities):
-                lacking.append("landsat or bioclim")
+            lacking = hcam_lacks(self.modalities)
             if lacking:
                 raise ValueError(
                     "fusion 'hcam' needs image, table, gfv and landsat or bioclim (or both); "
@@ -194,6 +192,19 @@ class TighnariConfig:
             for name, value in values.items()
         }
         return cls(**given)
+
+
+def hcam_lacks(modalities: Sequence[str]) -> list[str]:
+    """What hierarchical cross-attention needs and these modalities do not have.
+
+    Example:
+        >>> hcam_lacks(("image", "bioclim", "gfv"))
+        ['table']
+    """
+    lacking = [name for name in ("image", "table", "gfv") if name not in modalities]
+    if not {"landsat", "bioclim"} & set(modalities):
+        lacking.append("landsat or bioclim")
+    return lacking
 
 
 def _count(name: str, value: Any) -> int:

@@ -1,14 +1,14 @@
 """One model per fold, the later ones fine-tuned from the first, their logits averaged."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from tighnari_graph.errors import SurveyDataError
-from tighnari_graph.files import written_whole
+from tighnari_graph.files import write_array
 from tighnari_graph.splits import block_folds, random_folds
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data.datamodule import SurveyDataModule
@@ -119,7 +119,7 @@ def cross_fusion(
         },
     )  # fmt: skip
     # without the scale of graph features, which is made of labels: every fold fits its own
-    shared = replace(datamodule.fit_preprocessing(~tuning), gfv=None)
+    shared = datamodule.fit_preprocessing(~tuning, gfv=False)
     workers = datamodule.num_workers
     results: list[FitResult] = []
     validation: list[np.ndarray] = []
@@ -155,9 +155,7 @@ def _kept(
         if half:
             predict(models, dataset(), out=path, num_workers=num_workers)
         else:
-            logits = predict(models, dataset(), num_workers=num_workers)
-            with written_whole(path) as part, part.open("wb") as file:
-                np.save(file, logits)
+            write_array(path, predict(models, dataset(), num_workers=num_workers))
         write_json(beside, {"models": digests})
     wait_for_all()
     return np.load(path, mmap_mode="r")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from tighnari_models.config import TighnariConfig
+from tighnari_models.config import TighnariConfig, hcam_lacks
 from tighnari_models.options import TrainingOptions
 
 
@@ -47,8 +47,7 @@ def hcam_possible(modalities: tuple[str, ...]) -> bool:
         >>> hcam_possible(("table", "gfv"))
         False
     """
-    cube = "landsat" in modalities or "bioclim" in modalities
-    return cube and {"image", "table", "gfv"} <= set(modalities)
+    return not hcam_lacks(modalities)
 
 
 PRESETS = {

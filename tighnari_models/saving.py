@@ -14,7 +14,7 @@ from scipy import sparse
 from torch import Tensor
 
 from tighnari_graph.errors import SurveyDataError
-from tighnari_graph.files import written_whole
+from tighnari_graph.files import write_array, written_whole
 from tighnari_graph.surveys import SurveyTable
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data.preprocessing import Preprocessing
@@ -63,8 +63,7 @@ def write_folder(saved: SavedModel, folder: str | Path) -> None:
         with written_whole(folder / PREPROCESSING) as part:
             part.write_text(json.dumps(saved.preprocessing.to_json(), indent=1))
     if species_ids is not None:
-        with written_whole(folder / SPECIES) as part, part.open("wb") as file:
-            np.save(file, species_ids, allow_pickle=False)
+        write_array(folder / SPECIES, species_ids)
     if saved.surveys is not None:
         write_surveys(saved.surveys, folder / SURVEYS)
     with written_whole(folder / CONFIG) as part:

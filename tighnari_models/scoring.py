@@ -10,7 +10,7 @@ from tighnari_graph.surveys import SurveyTable
 from tighnari_models.cross_fusion import FusionResult
 from tighnari_models.evaluation import PostProcessing, post_processing
 
-_TUNING_PARTS = 5
+_PARTS = 5
 
 
 def tuning_parts(surveys: SurveyTable, folds: int, seed: int) -> np.ndarray:
@@ -28,7 +28,13 @@ def tuning_parts(surveys: SurveyTable, folds: int, seed: int) -> np.ndarray:
             f"{len(surveys)} surveys leave {blocks} block to choose K and θ on when {folds} folds "
             "train; take fewer --folds or a larger --limit"
         )
-    return block_folds(tuning, min(_TUNING_PARTS, blocks))
+    return block_parts(tuning)
+
+
+def block_parts(surveys: SurveyTable) -> np.ndarray:
+    """Parts of whole blocks of a held-out fold: K and θ for one are chosen on the others."""
+    blocks = len(np.unique(block_ids(surveys.lat, surveys.lon)))
+    return block_folds(surveys, min(_PARTS, blocks))
 
 
 def graph_only_f1(surveys: SurveyTable, fusion: FusionResult) -> np.ndarray:

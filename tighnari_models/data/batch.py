@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from tighnari_graph.gfv import GFVConv, GFVScaler
+from tighnari_models.data.cubes import CUBE_SHAPES
 
 MODALITIES = ("image", "landsat", "bioclim", "table", "gfv")
 FILES = ("image", "landsat", "bioclim")  # the columns of `SurveyBatch.found`
 _SHAPES: dict[str, tuple[int | None, ...]] = {
     "survey_id": (None,),
     "image": (None, 4, None, None),
-    "landsat": (None, 6, 4, 20),
-    "bioclim": (None, 4, 18, 12),
+    **{name: (None, *shape) for name, shape in CUBE_SHAPES.items()},
     "table": (None, None),
     "gfv": (None, None),
     "y": (None, None),

@@ -193,10 +193,17 @@ class SurveyDataModule(LightningDataModule):
             other.preprocessing = replace(other.preprocessing, gfv=scaler)
         return other
 
-    def fit_preprocessing(self, rows: np.ndarray) -> Preprocessing:
-        r"""Fit every step on some labelled surveys, :math:`(N,)` bool."""
+    def fit_preprocessing(self, rows: np.ndarray, gfv: bool = True) -> Preprocessing:
+        r"""Fit every step on some labelled surveys, :math:`(N,)` bool.
+
+        Args:
+            rows: the surveys.
+            gfv: whether to fit the scale of graph features, which alone is made of labels; without
+                it, `with_split` fits that on the training surveys of each split.
+        """
         rows = self._mask(rows, "rows")
-        return self._fit(rows, self._graph_rows(rows) if "gfv" in self.modalities else None)
+        wanted = gfv and "gfv" in self.modalities
+        return self._fit(rows, self._graph_rows(rows) if wanted else None)
 
     def complete(self, config: TighnariConfig) -> TighnariConfig:
         """The config with the width of the table filled in, checked against the data.

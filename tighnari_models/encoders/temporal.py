@@ -9,6 +9,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tighnari_models.data.cubes import BIOCLIM_SHAPE, LANDSAT_SHAPE
 from tighnari_models.encoders.image import drop_path_options
 from tighnari_models.encoders.temporal_swin import TemporalSwin, pad_to_patches
 from tighnari_models.encoders.timm_tokens import (
@@ -29,8 +30,8 @@ class CubeSizes(NamedTuple):
 
 
 CUBES = {
-    "landsat": CubeSizes((6, 4, 20), (2, 5), (2, 3)),
-    "bioclim": CubeSizes((4, 18, 12), (3, 3), (3, 2)),
+    "landsat": CubeSizes(LANDSAT_SHAPE, (2, 5), (2, 3)),
+    "bioclim": CubeSizes(BIOCLIM_SHAPE, (3, 3), (3, 2)),
 }
 
 
