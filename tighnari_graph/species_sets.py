@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import joblib
 import numpy as np
@@ -11,12 +10,19 @@ import torch
 from scipy import sparse
 
 from tighnari_graph.metrics import f1_of_counts
+from tighnari_graph.ranking import (
+    Chunk,
+    joined_sets,
+    kept_species,
+    most_above,
+    prefix_f1,
+    top_species,
+)
 from tighnari_graph.sparse import Labels, scipy_csr, zero_one
 
 RULES = ("intersection", "union")
 KS = range(1, 101)
 THRESHOLDS = np.arange(0.10, 0.501, 0.01)
-Chunk: TypeAlias = np.ndarray | sparse.csr_matrix
 _CHUNK = 1 << 22  # probabilities looked at at once
 
 
@@ -88,12 +94,7 @@ class ThresholdTopK:
             raise ValueError("ks must be one or more numbers from 1 up, thresholds one or more")
         if not np.isfinite(tried.thresholds).all():
             raise ValueError(f"thresholds must be finite, got {tried.thresholds.tolist()}")
-        shape = _shape(probabilities)
-        if shape != tuple(labels.shape):
-            raise ValueError(f"probabilities are {shape}, labels {tuple(labels.shape)}")
-        if shape[0] == 0:
-            raise ValueError("cannot fit on no surveys")
-        truth = zero_one(labels, "labels")
+        truth = labels_to_fit(probabilities, labels)
         sparse_enough = rule == "intersection" and tried.thresholds.min() >= 0
 
         def score(part: tuple[slice, Chunk]) -> np.ndarray:
@@ -101,8 +102,8 @@ class ThresholdTopK:
             return tried._score(p if sparse_enough else _dense(p), truth[rows].toarray())
 
         with ThreadPoolExecutor(joblib.cpu_count()) as threads:
-            scores = np.stack(list(threads.map(score, _chunks(probabilities)))).sum(axis=0)
-        scores /= shape[0]
+            scores = np.stack(list(threads.map(score, row_chunks(probabilities)))).sum(axis=0)
+        scores /= truth.shape[0]
         best_k, best_threshold = np.unravel_index(np.argmax(scores), scores.shape)
         return cls(
             int(tried.ks[best_k]), float(tried.thresholds[best_threshold]), rule,
@@ -121,14 +122,11 @@ class ThresholdTopK:
             - **output:** :math:`(N, S)` scipy CSR float32 of 0/1
         """
         shape = _shape(probabilities)
-        parts = [sparse.csr_matrix((0, shape[1]), dtype=bool)]
-        for _, p in _chunks(probabilities):
+        parts = []
+        for _, p in row_chunks(probabilities):
             if self.rule == "intersection" and self.threshold >= 0:
-                columns, best = top_species(p, self.k)
-                kept = best > np.float64(self.threshold)
-                indptr = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
-                ones = np.ones(indptr[-1], dtype=bool)
-                parts.append(sparse.csr_matrix((ones, columns[kept], indptr), shape=p.shape))
+                columns, best = top_species(p, min(self.k, most_above(p, self.threshold)))
+                parts.append(kept_species(columns, best > np.float64(self.threshold), shape[1]))
                 continue
             dense = _dense(p)
             chosen = np.zeros(p.shape, dtype=bool)
@@ -136,14 +134,7 @@ class ThresholdTopK:
             above = dense > np.float64(self.threshold)
             both = chosen & above if self.rule == "intersection" else chosen | above
             parts.append(sparse.csr_matrix(both))
-        sets = sparse.csr_matrix(sparse.vstack(parts, format="csr"))
-        if add is not None:
-            if tuple(add.shape) != shape:
-                raise ValueError(f"add is {tuple(add.shape)}, probabilities are {shape}")
-            sets = sparse.csr_matrix(sets.maximum(zero_one(add, "add")))
-        sets = sets.astype(np.float32)
-        sets.sort_indices()
-        return sets
+        return joined_sets(parts, shape[1], add)
 
     def _score(self, p: Chunk, truth: np.ndarray) -> np.ndarray:
         """F1 of every pair, summed over the surveys of a chunk: [A, B].
@@ -151,11 +142,12 @@ class ThresholdTopK:
         The F1 of every prefix is known at once; a pair of K and θ is a prefix of each survey.
         """
         size = truth.sum(axis=1)[:, None]
-        columns, best = top_species(p, int(self.ks.max()))
-        found = np.take_along_axis(truth, columns, axis=1) & (best > -np.inf)
-        hits = np.cumsum(np.pad(found, ((0, 0), (1, 0))), axis=1)  # hits[:, m]: among the first m
-        f1 = f1_of_counts(hits, np.arange(hits.shape[1])[None, :], size)
-        ks = np.minimum(self.ks, columns.shape[1])
+        depth = int(self.ks.max())
+        if self.rule == "intersection":  # no set is longer than what passes the lowest θ
+            depth = min(depth, most_above(p, self.thresholds.min()))
+        columns, best = top_species(p, depth)
+        f1 = prefix_f1(columns, best, truth)
+        ks = np.minimum(self.ks, best.shape[1])
         at_k = f1[:, ks]
         total = np.empty((len(self.ks), len(self.thresholds)))
         for column, threshold in enumerate(self.thresholds):
@@ -186,16 +178,34 @@ def _shape(probabilities: Labels) -> tuple[int, int]:
     return shape
 
 
-def _chunks(probabilities: Labels) -> Iterator[tuple[slice, Chunk]]:
-    """Rows, a bounded number at a time, checked; sparse ones stay sparse."""
+def labels_to_fit(probabilities: Labels, labels: Labels) -> sparse.csr_matrix:
+    """The labels that a rule is fitted on, checked against the probabilities, as CSR of bool."""
+    shape = _shape(probabilities)
+    if shape != tuple(labels.shape):
+        raise ValueError(f"probabilities are {shape}, labels {tuple(labels.shape)}")
+    if shape[0] == 0:
+        raise ValueError("cannot fit on no surveys")
+    return zero_one(labels, "labels")
+
+
+def plain_rows(probabilities: Labels) -> Chunk:
+    """A numpy array or a scipy CSR matrix of floating numbers, as it came: dense or sparse."""
+    _shape(probabilities)
     if isinstance(probabilities, torch.Tensor) and probabilities.layout == torch.strided:
         short = probabilities.dtype == torch.bfloat16  # unknown to numpy
         probabilities = (probabilities.float() if short else probabilities).numpy(force=True)
     elif not isinstance(probabilities, np.ndarray):
-        probabilities = scipy_csr(probabilities)
+        given = scipy_csr(probabilities)
+        probabilities = given if given.has_canonical_format else given.copy()
         probabilities.sum_duplicates()
     if probabilities.dtype.kind not in "f":
         probabilities = probabilities.astype(np.float64)
+    return probabilities
+
+
+def row_chunks(probabilities: Labels) -> Iterator[tuple[slice, Chunk]]:
+    """Rows, a bounded number at a time, checked; sparse ones stay sparse."""
+    probabilities = plain_rows(probabilities)
     step = max(1, _CHUNK // max(probabilities.shape[1], 1))
     for start in range(0, probabilities.shape[0], step):
         rows = slice(start, start + step)
@@ -216,41 +226,3 @@ def _chunks(probabilities: Labels) -> Iterator[tuple[slice, Chunk]]:
 
 def _dense(p: Chunk) -> np.ndarray:
     return p if isinstance(p, np.ndarray) else np.asarray(p.toarray())
-
-
-def top_species(p: Chunk, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of the k largest of each row and their values, largest first, ties by column.
-
-    In sparse rows only stored entries count; places that stay empty hold −∞.
-    """
-    if sparse.issparse(p):
-        return _top_stored(sparse.csr_matrix(p), k)
-    num, width = p.shape
-    k = min(k, width)
-    if k < width:
-        smallest = np.partition(p, width - k, axis=1)[:, width - k, None]
-        above, equal = p > smallest, p == smallest
-        room = k - above.sum(axis=1, keepdims=True)
-        crowded = equal.sum(axis=1) > room[:, 0]
-        if crowded.any():
-            equal[crowded] &= np.cumsum(equal[crowded], axis=1) <= room[crowded]
-        columns = np.nonzero(above | equal)[1].reshape(num, k)
-    else:
-        columns = np.broadcast_to(np.arange(width), p.shape)
-    values = np.take_along_axis(p, columns, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    return np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)
-
-
-def _top_stored(p: sparse.csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
-    count = np.diff(p.indptr)
-    row = np.repeat(np.arange(p.shape[0]), count)
-    order = np.lexsort((-p.data, row))  # stable: columns of a row are ascending already
-    rank = np.arange(len(order)) - np.repeat(p.indptr[:-1], count)
-    first = rank < k
-    width = min(k, p.shape[1])
-    columns = np.zeros((p.shape[0], width), dtype=np.int64)
-    values = np.full((p.shape[0], width), -np.inf, dtype=p.dtype)
-    columns[row[first], rank[first]] = p.indices[order[first]]
-    values[row[first], rank[first]] = p.data[order[first]]
-    return columns, values
