@@ -12,6 +12,7 @@ from torch_geometric.utils import scatter
 
 from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.sparse import csr_product, torch_csr
+from tighnari_graph.splits import blocks_to_exclude
 
 DEGREES = ("count", "weight")
 NORMALIZATIONS = ("max", "l2", None)
@@ -190,6 +191,7 @@ def graph_feature_vectors(
     visible: Tensor | np.ndarray | None = None,
     normalize: str | None = "max",
     degree: str = "count",
+    exclude_block: float | Tensor | np.ndarray | None = None,
 ) -> Float[Tensor, "n_dst s"]:
     r"""Graph feature vectors of all surveys, or of the test nodes attached to them.
 
@@ -200,15 +202,21 @@ def graph_feature_vectors(
             the graph: they give no labels and do not count in the degree, and still get a feature.
         normalize: "max", "l2" or None; fitted on visible surveys, also for test nodes.
         degree: "count" or "weight", see `GFVConv`.
+        exclude_block: kilometres of a block, or the block number of each survey (`block_ids`).
+            Every survey's feature is then made as if its own block were not in the graph, as a
+            held-out block's are: neither labels nor degree count. Test nodes have no block; only
+            the scale of "max" is then that of the surveys' new features.
 
     Shapes:
         - **visible:** :math:`(N,)` bool
+        - **exclude_block:** a number, or :math:`(N,)` whole numbers
         - **output:** :math:`(N, S)` or :math:`(N_{test}, S)` sparse CSR float32
 
     Units: km / √neighbours if not normalised.
 
     Raises:
-        ValueError: on a target that the graph does not have, or a mask of another length.
+        ValueError: on a target that the graph does not have, or a mask or block numbers of another
+            length.
 
     Source: Liu et al. 2024, section 3.2, eq. 1, algorithm 1 (ComputeGFV).
 
@@ -232,21 +240,33 @@ def graph_feature_vectors(
     nodes = graph["survey"] if hetero else graph
     edges = graph["survey", "near", "survey"] if hetero else graph
     mask = _visible_mask(visible, nodes.y)
+    block = None if exclude_block is None else _blocks(exclude_block, nodes.pos)
     conv, scaler = GFVConv(degree), GFVScaler(normalize)
 
-    def features(edges: Any, num_dst: int) -> Tensor:  # an edge store, or the graph itself
+    def features(edges: Any, num_dst: int, block: Tensor | None = None) -> Tensor:
+        """``edges`` is an edge store, or the graph itself."""
         edge_index, weight = edges.edge_index, edges.edge_weight
         if mask is not None:
             keep = mask[edge_index[0]]
             edge_index, weight = edge_index[:, keep], weight[keep]
+        if block is not None:
+            keep = block[edge_index[0]] != block[edge_index[1]]
+            edge_index, weight = edge_index[:, keep], weight[keep]
         return conv(nodes.y, edge_index, weight, size=(nodes.y.size(0), num_dst))
 
     if target == "survey" or normalize == "max":
-        result = features(edges, nodes.y.size(0))
+        result = features(edges, nodes.y.size(0), block)
         scaler.fit(result, mask)
     if target == "test":
         result = features(graph["survey", "near", "test"], len(graph["test"].survey_id))
     return scaler.transform(result)
+
+
+def _blocks(exclude_block: float | Tensor | np.ndarray, pos: Tensor) -> Tensor:
+    if isinstance(exclude_block, Tensor):
+        exclude_block = exclude_block.numpy(force=True)
+    lat, lon = pos.numpy(force=True).T
+    return torch.from_numpy(blocks_to_exclude(exclude_block, lat, lon)).to(pos.device)
 
 
 def _visible_mask(visible: Tensor | np.ndarray | None, y: Tensor) -> Tensor | None:

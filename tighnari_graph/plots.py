@@ -5,11 +5,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from tighnari_graph.block_shift import EXCLUDED, HELD_OUT, TRAINING, shift_rows
 from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.species_sets import ThresholdTopK
 
 _ISOLATE = "#d55e00"  # vermilion of the Okabe–Ito palette
 _BAR = "#0072b2"
+_OTHER = "#009e73"  # bluish green
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
@@ -117,3 +119,42 @@ def plot_ladder(
     ax.set(xlabel="samples-F1", xlim=(0, 1.15 * max([*scores.values(), *claimed.values()])))
     ax.legend(loc="lower right", fontsize="small")
     return ax
+
+
+def plot_block_shift(
+    graph: SurveyGraph,
+    folds: np.ndarray,
+    exclude_block: float | np.ndarray | None = 10.0,
+    axes: tuple[Axes, Axes] | None = None,
+) -> tuple[Axes, Axes]:
+    r"""Degree and sum of the graph feature, of held-out and of training surveys.
+
+    Each line is the share of surveys that have at most so much; they start at the share of
+    isolates. Where training surveys look like held-out ones, the lines lie upon each other.
+
+    Args:
+        graph: labelled surveys.
+        folds: fold of each survey, from `block_folds`.
+        exclude_block: kilometres or block numbers; None leaves that line out.
+        axes: two axes to draw on.
+
+    Shapes:
+        - **folds:** :math:`(N,)`
+    """
+    if axes is None:
+        left, right = Figure(figsize=(8, 3.2), layout="constrained").subplots(1, 2, sharey=True)
+    else:
+        left, right = axes
+    rows = shift_rows(graph, folds, exclude_block)
+    names = {"degree": "degree (visible neighbours)", "sum": "sum of the feature (km / √degree)"}
+    lines = {HELD_OUT: (_ISOLATE, "-"), TRAINING: (_BAR, "-"), EXCLUDED: (_OTHER, "--")}
+    for ax, (measure, name) in zip((left, right), names.items(), strict=True):
+        for kind, part in rows.groupby("surveys", sort=False):
+            color, style = lines[str(kind)]
+            ax.ecdf(part[measure].to_numpy(), color=color, linestyle=style, label=str(kind))
+        ax.set(xlabel=name, ylim=(0, 1.01))
+        ax.set_xscale("symlog", linthresh=1.0)
+        ax.set_xlim(left=0)
+    left.set_ylabel("share of surveys")
+    right.legend(loc="lower right", fontsize="small")
+    return left, right

@@ -31,9 +31,12 @@ class GraphRows:
             labels and do not count in the degree.
         way: "sliced" or "on_the_fly".
         degree: "count" or "weight", see `GFVConv`.
+        block: :math:`(N_{src},)` block number of each survey, where the targets are the sources
+            themselves. A visible survey's feature is then made as if its own block were hidden, as
+            that of a survey of a hidden block is. Hidden surveys see what they saw.
 
     Raises:
-        ValueError: on an unknown way.
+        ValueError: on an unknown way, or blocks where targets are not the sources.
 
     Example:
         >>> y = torch_csr(sparse.csr_matrix([[1.0, 0.0], [0.0, 1.0]]))
@@ -53,10 +56,20 @@ class GraphRows:
         visible: np.ndarray,
         way: str = "sliced",
         degree: str = "count",
+        block: np.ndarray | None = None,
     ) -> None:
         if way not in WAYS:
             raise ValueError(f"gfv must be one of {', '.join(WAYS)}, got {way!r}")
-        keep = torch.from_numpy(np.asarray(visible, dtype=bool))[edge_index[0]]
+        seen = torch.from_numpy(np.asarray(visible, dtype=bool))
+        keep = seen[edge_index[0]]
+        if block is not None:
+            if not len(block) == num_dst == y.size(0):
+                raise ValueError(
+                    f"{len(block)} block numbers for {y.size(0)} sources and {num_dst} targets, "
+                    "which must be the same surveys"
+                )
+            number = torch.from_numpy(np.asarray(block))
+            keep &= ~(seen[edge_index[1]] & (number[edge_index[0]] == number[edge_index[1]]))
         edge_index, edge_weight = edge_index[:, keep], edge_weight[keep]
         self.way, self.degree = way, degree
         self.size = (y.size(0), num_dst)
