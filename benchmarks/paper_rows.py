@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks import small_networks  # noqa: F401 - timm knows them from now on
-from tighnari_models.evaluation import PLAIN_K
 from tighnari_models.options import TrainingOptions
+from tighnari_models.post_processing import PLAIN_K
 from tighnari_models.presets import PRESETS, Preset
 
 FIXED_K = f"Top-K, K = {PLAIN_K}"  # the steps of `post_processing`

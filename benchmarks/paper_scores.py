@@ -24,9 +24,9 @@ from tighnari_graph.splits import block_ids
 from tighnari_graph.submission import check_submission, write_submission
 from tighnari_graph.surveys import SurveyTable
 from tighnari_graph.truth import true_score
-from tighnari_models.evaluation import PLAIN_K, PostProcessing, post_processing
+from tighnari_models.losses import bce
+from tighnari_models.post_processing import PLAIN_K, PostProcessing, post_processing
 from tighnari_models.scoring import block_parts
-from tighnari_models.training import bce
 
 _CHUNK = 4096
 
@@ -168,7 +168,7 @@ def interval(
 ) -> tuple[float, float]:
     r"""95 % interval of a mean, drawing whole blocks and, if there are several, seeds.
 
-    `tighnari_models.evaluation.block_interval` with one more thing that is drawn.
+    `tighnari_models.bootstrap.block_interval` with one more thing that is drawn.
 
     Args:
         values: :math:`(seeds, n)`, one number a survey and seed.

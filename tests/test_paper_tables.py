@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from tighnari_models.bootstrap import block_interval
 
 from benchmarks import paper_runs, paper_tables
 from benchmarks.paper_markdown import COLUMNS, as_frame, as_markdown
@@ -13,7 +14,6 @@ from benchmarks.paper_runs import Study, virtual_folder
 from benchmarks.paper_scores import differences, interval
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data.batch import MODALITIES
-from tighnari_models.evaluation import block_interval
 from tighnari_models.tighnari import Tighnari
 
 ROWS = [row for rows in TABLES.values() for row in rows]

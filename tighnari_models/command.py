@@ -24,7 +24,7 @@ from tighnari_models.cross_fusion import FusionResult, cross_fusion
 from tighnari_models.data.batch import MODALITIES
 from tighnari_models.data.datamodule import SurveyDataModule
 from tighnari_models.estimate import estimate
-from tighnari_models.evaluation import PostProcessing
+from tighnari_models.post_processing import PostProcessing
 from tighnari_models.prediction import predict
 from tighnari_models.presets import PRESETS, Preset, hcam_possible
 from tighnari_models.report import write_report

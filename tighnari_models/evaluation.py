@@ -1,133 +1,140 @@
-"""What each step of the post-processing is worth, with K and θ chosen on other surveys."""
+"""Evaluation people can trust: a method held out by blocks, beside what random folds would claim.
 
-from dataclasses import dataclass
+A method sees the labels of its training surveys only. The rule that turns its probabilities into
+species sets is fitted on other folds than it is used on. Intervals draw whole blocks.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
-from scipy.special import expit
 
+from tighnari_graph.decisions import DecisionRule, cross_fitted
 from tighnari_graph.metrics import survey_f1
-from tighnari_graph.species_sets import KS, ThresholdTopK
+from tighnari_graph.sparse import Labels
+from tighnari_graph.species_sets import ThresholdTopK
+from tighnari_graph.splits import block_folds, block_ids, random_folds
+from tighnari_graph.surveys import SurveyTable
+from tighnari_models.evaluation_result import Evaluation
+from tighnari_models.held_out import Method, checked_folds, checked_rows, hold_out
+from tighnari_models.post_processing import MODEL_THRESHOLDS
 
-# θ = 0 is plain Top-K. The paper's range starts at 0.1; rare species are worth less than that.
-MODEL_THRESHOLDS = np.concatenate([[0.0], np.arange(0.02, 0.501, 0.01)])
-PLAIN_K = 25  # the baseline's list length
-
-
-@dataclass(frozen=True, eq=False)
-class PostProcessing:
-    r"""Scores of the steps, and the rule that the last one found.
-
-    Attributes:
-        table: a row per step with its samples-F1 and the 95 % interval over blocks.
-        rule: Threshold Top-K fitted on all the surveys, with the scores of every K and θ.
-        survey_f1: step → :math:`(n,)` F1 of every survey.
-    """
-
-    table: pd.DataFrame
-    rule: ThresholdTopK
-    survey_f1: dict[str, np.ndarray]
+RuleFit: TypeAlias = Callable[[Labels, Labels], DecisionRule]
+THRESHOLD_TOP_K: RuleFit = partial(ThresholdTopK.fit, thresholds=MODEL_THRESHOLDS)
+BLOCK_FOLDS, RANDOM_FOLDS = "block folds", "random folds"
 
 
-def post_processing(
-    logits: np.ndarray,
-    labels: sparse.csr_matrix,
-    groups: np.ndarray,
-    blocks: np.ndarray,
-    lists: sparse.csr_matrix | None = None,
-    graph_only: np.ndarray | None = None,
-) -> PostProcessing:
-    r"""Score plain Top-K, tuned K, Threshold Top-K and the correction with PO lists.
-
-    Whatever is chosen for the surveys of one group was chosen on the other groups.
+def evaluate(
+    method: Method,
+    surveys: SurveyTable,
+    *,
+    rule: RuleFit = THRESHOLD_TOP_K,
+    num_folds: int = 6,
+    block_km: float = 10.0,
+    seed: int = 0,
+    random: bool = True,
+    name: str | None = None,
+) -> Evaluation:
+    """Hold out fold after fold, of whole blocks and (for comparison) at random.
 
     Args:
-        logits: of surveys that the models never saw.
-        labels: their species.
-        groups: fold of each survey, or parts of one held-out fold; whole blocks together.
-        blocks: 10 km block of each survey, which intervals are drawn over.
-        lists: species lists of PO surveys, merged in the last step.
-        graph_only: F1 of every survey as the survey graph alone predicts it.
-
-    Shapes:
-        - **logits, labels, lists:** :math:`(n, S)`
-        - **groups, blocks, graph_only:** :math:`(n,)`
+        method: called with the training surveys and the held-out ones, which have
+            ``labels=None``; gives probabilities [held-out surveys, species], dense or sparse.
+        surveys: labelled surveys.
+        rule: fits what turns probabilities into species sets, as ``ThresholdTopK.fit`` does.
+        num_folds: how many folds.
+        block_km: side of a block.
+        seed: of both kinds of folds.
+        random: whether to try random folds too, which doubles the time.
+        name: of the method; by default the function's own.
 
     Raises:
-        ValueError: if there is one group only.
-
-    Source: Liu et al. 2024, section 3.7, table 3.
-
-    Example:
-        >>> logits = np.array([[2.0, -3.0], [1.0, -2.0], [3.0, -3.0]])
-        >>> labels = sparse.csr_matrix([[1.0, 0.0]] * 3)
-        >>> scored = post_processing(logits, labels, np.array([0, 0, 1]), np.array([0, 1, 2]))
-        >>> float(scored.table.loc["Threshold Top-K", "samples-F1"])
-        1.0
-    """
-    numbers = np.unique(groups)
-    if len(numbers) < 2:
-        raise ValueError("K and θ need two groups of surveys or more: one to choose, one to score")
-    fitted = [
-        ThresholdTopK.fit(_share(logits[groups == g]), labels[groups == g], KS, MODEL_THRESHOLDS)
-        for g in numbers
-    ]
-    sizes = np.array([(groups == g).sum() for g in numbers])
-    sums = np.stack([rule.scores for rule in fitted]) * sizes[:, None, None]
-    f1 = {} if graph_only is None else {"survey graph alone": graph_only}
-    names = [f"Top-K, K = {PLAIN_K}", "Top-K", "Threshold Top-K"]
-    names += [] if lists is None else ["Threshold Top-K and PO lists"]
-    f1 |= {name: np.empty(len(groups)) for name in names}
-    for position, number in enumerate(numbers):
-        rows = np.flatnonzero(groups == number)
-        others = np.delete(sums, position, axis=0).sum(axis=0)
-        plain = ThresholdTopK(int(KS[int(others[:, 0].argmax())]), 0.0)
-        rules = [ThresholdTopK(PLAIN_K, 0.0), plain, _rule(others)]
-        probabilities = _share(logits[rows])
-        for name, rule in zip(names[:3], rules, strict=True):
-            f1[name][rows] = survey_f1(rule.predict(probabilities), labels[rows])
-        if lists is not None:
-            sets = rules[-1].predict(probabilities, add=lists[rows])
-            f1[names[-1]][rows] = survey_f1(sets, labels[rows])
-    best = _rule(sums.sum(axis=0))
-    rule = ThresholdTopK(
-        best.k, best.threshold, "intersection", np.asarray(KS), MODEL_THRESHOLDS,
-        sums.sum(axis=0) / sizes.sum(),
-    )  # fmt: skip
-    scores = {name: _with_interval(values, blocks) for name, values in f1.items()}
-    table = pd.DataFrame.from_dict(
-        scores, orient="index", columns=["samples-F1", "from", "to"]
-    ).rename_axis("step")
-    return PostProcessing(table, rule, f1)
-
-
-def block_interval(
-    values: np.ndarray, blocks: np.ndarray, draws: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """95 % interval of a mean over surveys, drawing whole blocks with replacement.
+        ValueError: naming the fold, if the method gives probabilities of another shape, not finite
+            or negative; if there are fewer blocks than folds.
+        SurveyDataError: if the surveys have no labels.
 
     Example:
-        >>> block_interval(np.array([1.0, 1.0, 1.0]), np.array([0, 0, 1]))
-        (1.0, 1.0)
+        >>> import pandas as pd
+        >>> rows = pd.DataFrame({"surveyId": range(8), "lat": np.arange(8) // 2 + 40.0, "lon": 7.0,
+        ...     "year": 2020, "speciesId": [5, 5, 5, 9, 5, 5, 5, 5]})
+        >>> def frequency(train, held_out):
+        ...     return np.tile(train.labels.toarray().mean(axis=0), (len(held_out), 1))
+        >>> found = evaluate(frequency, SurveyTable.from_long(rows), num_folds=2)
+        >>> found.name, found.score, found.table.loc["samples-F1", "block folds"]["value"]
+        ('frequency', 0.875, np.float64(0.875))
     """
-    _, block = np.unique(blocks, return_inverse=True)
-    total, count = np.bincount(block, weights=values), np.bincount(block)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(count), np.full(len(count), 1 / len(count)), size=draws)
-    means = (drawn @ total) / (drawn @ count)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+    name = _name_of(method) if name is None else name
+    folds = {BLOCK_FOLDS: block_folds(surveys, num_folds, block_km, seed)}
+    if random:
+        folds[RANDOM_FOLDS] = random_folds(surveys, num_folds, seed)
+    blocks = block_ids(surveys.lat, surveys.lon, block_km)
+    found = []
+    for kind, fold in folds.items():
+        probabilities, seconds = hold_out(method, surveys, fold, f"{name}, {kind}")
+        found.append(_scored(name, kind, surveys, probabilities, rule, fold, blocks, seconds))
+    return replace(found[0], random=found[1]) if random else found[0]
 
 
-def _with_interval(scores: np.ndarray, blocks: np.ndarray) -> tuple[float, float, float]:
-    return (float(scores.mean()), *block_interval(scores, blocks))
+def evaluate_predictions(
+    probabilities: Labels,
+    surveys: SurveyTable,
+    folds: np.ndarray,
+    *,
+    rule: RuleFit = THRESHOLD_TOP_K,
+    block_km: float = 10.0,
+    name: str = "predictions",
+    seconds: float = math.nan,
+) -> Evaluation:
+    r"""Evaluate probabilities that were made elsewhere, such as those of a trained model.
+
+    Whether the folds are of whole blocks is seen from them, and said in ``kind``. That nobody saw
+    the labels of the fold that was predicted is for the caller to see to.
+
+    Args:
+        probabilities: of every survey, from a model that learned from the other folds.
+        surveys: labelled surveys.
+        folds: fold in which each survey was held out.
+        rule: as for `evaluate`.
+        block_km: side of the blocks that intervals draw.
+        name: of the method.
+        seconds: that it took.
+
+    Shapes:
+        - **probabilities:** :math:`(N, S)`
+        - **folds:** :math:`(N,)`
+
+    Raises:
+        ValueError: on another shape, numbers that are not finite or negative, or one fold only.
+    """
+    folds = checked_folds(folds, len(surveys))
+    shape = (len(surveys), len(surveys.species_ids))
+    rows = checked_rows(probabilities, shape, name)
+    blocks = block_ids(surveys.lat, surveys.lon, block_km)
+    split = len(np.unique(np.stack([blocks, folds]), axis=1).T) > len(np.unique(blocks))
+    kind = RANDOM_FOLDS if split else BLOCK_FOLDS
+    return _scored(name, kind, surveys, rows, rule, folds, blocks, seconds)
 
 
-def _share(logits: np.ndarray) -> np.ndarray:
-    return expit(np.asarray(logits, dtype=np.float32))
+def _scored(
+    name: str,
+    kind: str,
+    surveys: SurveyTable,
+    probabilities: np.ndarray | sparse.csr_matrix,
+    rule: RuleFit,
+    folds: np.ndarray,
+    blocks: np.ndarray,
+    seconds: float,
+) -> Evaluation:
+    labels = surveys.known_labels()
+    sets = cross_fitted(rule, probabilities, labels, folds)
+    f1 = survey_f1(sets, labels)
+    return Evaluation(name, kind, surveys, probabilities, sets, f1, folds, blocks, seconds)
 
 
-def _rule(sums: np.ndarray) -> ThresholdTopK:
-    k, threshold = np.unravel_index(int(sums.argmax()), sums.shape)
-    return ThresholdTopK(int(KS[int(k)]), float(MODEL_THRESHOLDS[threshold]))
+def _name_of(method: Method) -> str:
+    inner = method.func if isinstance(method, partial) else method
+    return getattr(inner, "__name__", type(inner).__name__)

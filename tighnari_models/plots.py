@@ -1,8 +1,17 @@
-"""Figures of a training: loss curves, and what each step of the post-processing is worth."""
+"""Figures: loss curves, what each step of the post-processing is worth, and an evaluation."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from tighnari_graph.calibration import reliability
+from tighnari_models.evaluation_result import Evaluation
+from tighnari_models.survey_scores import are_shares
+
+_COLORS = {"block folds": "#0072b2", "random folds": "#d55e00"}  # of the Okabe–Ito palette
 
 
 def plot_history(histories: dict[str, pd.DataFrame]) -> Axes:
@@ -57,3 +66,76 @@ def plot_steps(table: pd.DataFrame) -> Axes:
     axes.invert_yaxis()
     axes.set_xlabel("samples-F1")
     return axes
+
+
+def plot_evaluation(evaluation: Evaluation) -> Figure:
+    """One figure: the score on block and random folds, where it comes from, and calibration.
+
+    Left, samples-F1 with its interval over blocks. Middle, the same by region and by degree
+    (training neighbours). Right, how often species of about equal probability occur; on the line,
+    probabilities mean what they say. Bins where nothing is expected or occurs have no place there.
+
+    Example:
+        >>> from scipy import sparse
+        >>> from tighnari_graph import SurveyTable
+        >>> from tighnari_models.evaluation import evaluate_predictions
+        >>> rows = pd.DataFrame({"surveyId": range(4), "lat": [40.0, 41.0, 42.0, 43.0], "lon": 7.0,
+        ...     "year": 2020, "speciesId": [5, 5, 5, 9]})
+        >>> table, folds = SurveyTable.from_long(rows), np.array([0, 0, 1, 1])
+        >>> found = evaluate_predictions(np.full((4, 2), 0.5), table, folds)
+        >>> [axes.get_xlabel() for axes in plot_evaluation(found).axes]
+        ['samples-F1', 'samples-F1', 'probability']
+    """
+    figure = Figure(figsize=(13, 4.2), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    both = [evaluation] if evaluation.random is None else [evaluation, evaluation.random]
+    _score_bars(both, left)
+    _group_scores(evaluation, middle)
+    _reliability(both, right)
+    return figure
+
+
+def _score_bars(evaluations: list[Evaluation], ax: Axes) -> None:
+    names = []
+    for place, one in enumerate(evaluations):
+        low, high = one.interval
+        spread = _spread([one.score], [low], [high])
+        ax.barh(place, one.score, xerr=spread, color=_COLORS[one.kind], capsize=4)
+        names.append(f"{one.kind}\n{one.score:.3f} ({low:.3f}–{high:.3f})")
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    ax.set(xlabel="samples-F1", title=evaluations[0].name)
+
+
+def _group_scores(evaluation: Evaluation, ax: Axes) -> None:
+    names = ["region", "degree"] if evaluation.surveys.has("region") else ["degree"]
+    groups = pd.concat({name: evaluation.by(name) for name in names})
+    score = groups["samples-F1"]
+    ax.errorbar(
+        score, np.arange(len(groups)), xerr=_spread(score, groups["from"], groups["to"]),
+        fmt="o", color=_COLORS[evaluation.kind], capsize=3,
+    )  # fmt: skip
+    numbers = groups["surveys"].items()
+    ax.set_yticks(range(len(groups)), [f"{name} {group} ({n:,})" for (name, group), n in numbers])
+    ax.invert_yaxis()
+    ax.axvline(evaluation.score, color="#999999", linewidth=0.8, zorder=0)
+    ax.set(xlabel="samples-F1", title=f"{evaluation.kind} (surveys)")
+
+
+def _reliability(evaluations: list[Evaluation], ax: Axes) -> None:
+    for one in evaluations:
+        if are_shares(one.probabilities):
+            bins = reliability(one.probabilities, one.labels)
+            bins = bins[(bins["probability"] > 0) & (bins["observed"] > 0)]
+            ax.plot(
+                bins["probability"], bins["observed"], "o-", color=_COLORS[one.kind], label=one.kind
+            )
+    ax.set(xscale="log", yscale="log", xlabel="probability", ylabel="share that occurs")
+    ax.axline((1e-3, 1e-3), (1, 1), color="#999999", linewidth=0.8)
+    ax.set_title("calibration" if ax.get_legend_handles_labels()[0] else "no probabilities")
+
+
+def _spread(score: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
+    """Lengths of error bars; none where there is no interval."""
+    lengths: np.ndarray = np.stack([np.subtract(score, low), np.subtract(high, score)])
+    return np.asarray(np.maximum(np.nan_to_num(lengths), 0))

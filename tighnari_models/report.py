@@ -7,8 +7,8 @@ import pandas as pd
 from tighnari_graph.plots import plot_threshold_top_k
 from tighnari_graph.report import Report, key_values
 from tighnari_models.cross_fusion import FusionResult
-from tighnari_models.evaluation import PostProcessing
 from tighnari_models.plots import plot_history, plot_steps
+from tighnari_models.post_processing import PostProcessing
 
 
 def write_report(

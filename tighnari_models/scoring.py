@@ -8,7 +8,7 @@ from tighnari_graph.shares import LEVELS
 from tighnari_graph.splits import block_folds, block_ids
 from tighnari_graph.surveys import SurveyTable
 from tighnari_models.cross_fusion import FusionResult
-from tighnari_models.evaluation import PostProcessing, post_processing
+from tighnari_models.post_processing import PostProcessing, post_processing
 
 _PARTS = 5
 
