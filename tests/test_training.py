@@ -32,11 +32,12 @@ from tighnari_graph import SurveyDataError, SurveyTable, samples_f1
 from tighnari_models.data.batch import SurveyBatch
 from tighnari_models.data.datamodule import SurveyDataModule
 from tighnari_models.fit import fit
+from tighnari_models.losses import bce
 from tighnari_models.options import PRECISIONS, TrainingOptions
 from tighnari_models.prediction import predict
 from tighnari_models.tighnari import Tighnari
 from tighnari_models.trainer import quiet
-from tighnari_models.training import TighnariTraining, bce
+from tighnari_models.training import TighnariTraining
 
 EQUAL = ["epoch", "train_loss", "val_loss", "val_f1", "val_f1_micro", "val_f1_macro", "lr"]
 PLAIN = replace(QUIET, mixup_alpha=0.0, patience=None)

@@ -13,9 +13,9 @@ import torch
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data.batch import SurveyBatch
 from tighnari_models.data.datamodule import SurveyDataModule
+from tighnari_models.losses import bce
 from tighnari_models.presets import Preset
 from tighnari_models.tighnari import Tighnari
-from tighnari_models.training import bce
 
 _COPIES = 5  # weights, gradients, two moments of AdamW, moving average
 

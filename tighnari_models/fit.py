@@ -2,9 +2,10 @@
 
 import copy
 import logging
-from dataclasses import asdict, dataclass, replace
-from itertools import zip_longest
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -28,9 +29,11 @@ from tighnari_models.run_folder import (
 from tighnari_models.tighnari import Tighnari
 from tighnari_models.trainer import interruptible, quiet, quiet_trainer
 from tighnari_models.training import TighnariTraining, seed_all
+from tighnari_models.warm_start import check_start, new_model
 
 _FOLDS = 10  # where the data module has no split, one of so many block folds validates
 _DEFAULTS = TrainingOptions()
+_NOTHING: Mapping[str, Any] = {}
 _log = logging.getLogger("tighnari_models")
 
 
@@ -74,7 +77,8 @@ def fit(
         max_epochs: where the learning rate arrives at zero; early stopping may end before.
         seed: of initial weights, order, mixup, augmentation and dropout.
         training: everything else about the training.
-        start: a model whose weights to start from, for fine-tuning.
+        start: a model whose weights to start from, for fine-tuning: of another fold, or pre-trained
+            on presence-only surveys by `pretrain`.
 
     Raises:
         ValueError: if the folder holds another run (names what differs), the config does not fit
@@ -98,28 +102,50 @@ def fit(
         >>> result.history["epoch"].tolist(), result.model.species_ids
         ([0, 1], array([5, 9]))
     """
+    data = split_for_run(datamodule, seed, start)
+    return fit_split(config, data, Path(out_dir), max_epochs, seed, training, start)
+
+
+def fit_split(
+    config: TighnariConfig,
+    data: SurveyDataModule,
+    out: Path,
+    max_epochs: int,
+    seed: int,
+    training: TrainingOptions,
+    start: Tighnari | None = None,
+    frozen: Sequence[str] = (),
+    record: Mapping[str, Any] = _NOTHING,
+) -> FitResult:
+    """`fit` on a data module that `split_for_run` made and that no other run uses.
+
+    Args:
+        config: as in `fit`, and so are ``max_epochs``, ``seed``, ``training`` and ``start``.
+        data: of this run alone.
+        out: folder of this run.
+        frozen: modalities whose encoders stay as they are.
+        record: what else tells this run from another one.
+    """
     if max_epochs < 1:
         raise ValueError(f"max_epochs must be at least 1, got {max_epochs}")
-    out = Path(out_dir)
-    data = _with_split(datamodule, seed, start)
     config = data.complete(config)
     if start is not None:
-        _refuse_other_columns(start, data, config)
-        _refuse_another(start.config, config)
+        check_start(start, data, config)
     claim(
         out,
         {
             "config": asdict(config), "training": training_record(training),
             "max_epochs": max_epochs, "seed": seed,
             "start": None if start is None else weights_digest(start),
-            "data": data_record(data), "split": split_record(data),
+            "data": data_record(data), "split": split_record(data), **record,
         },
     )  # fmt: skip
     with isolate_rng():
         if not (out / "done.json").exists():
             seed_all(seed)
             with quiet(), interruptible():
-                _train(_new_model(config, data, start), data, out, max_epochs, seed, training)
+                model = new_model(config, data, start)
+                _train(model, data, out, max_epochs, seed, training, frozen)
         return _finished(out)
 
 
@@ -130,12 +156,13 @@ def _train(
     max_epochs: int,
     seed: int,
     options: TrainingOptions,
+    frozen: Sequence[str],
 ) -> None:
     epochs = EpochRecords(out, options.monitor)
     trainer = quiet_trainer(out, options, max_epochs, epochs)
     steps = _steps_per_epoch(data, trainer.world_size)
     trainer.log_every_n_steps = min(50, steps)  # type: ignore[attr-defined]
-    module = TighnariTraining(model, options, max_epochs, steps, seed)
+    module = TighnariTraining(model, options, max_epochs, steps, seed, frozen)
     last = out / "last.ckpt"
     if last.exists():
         _log.info("%s: resuming after its last whole epoch", out)
@@ -167,7 +194,7 @@ def _steps_per_epoch(data: SurveyDataModule, num_devices: int) -> int:
     return steps
 
 
-def _with_split(
+def split_for_run(
     datamodule: SurveyDataModule, seed: int, start: Tighnari | None
 ) -> SurveyDataModule:
     """The data module for this run alone: it keeps the Trainer, and a seed for its order."""
@@ -181,42 +208,6 @@ def _with_split(
         raise ValueError("nobody validates: with_split(train, val) needs validation surveys")
     data.seed = seed
     return data
-
-
-def _new_model(config: TighnariConfig, data: SurveyDataModule, start: Tighnari | None) -> Tighnari:
-    if start is None:
-        model = Tighnari(config)
-        model.init_output_bias(data.frequency(data.split.train))  # type: ignore[union-attr]
-        return model
-    model = Tighnari(replace(config, pretrained=False, weights=None))
-    model.load_state_dict(start.state_dict())
-    return model
-
-
-def _refuse_other_columns(start: Tighnari, data: SurveyDataModule, config: TighnariConfig) -> None:
-    """Weights of a table column are of no use to another, even where their number is the same."""
-    held, given = (
-        None if fitted is None else fitted.table
-        for fitted in (start.preprocessing, data.preprocessing)
-    )
-    if held is None or given is None or "table" not in config.modalities:
-        return
-    names = zip_longest(held.feature_names, given.feature_names)
-    for number, (old, new) in enumerate(names):
-        if old != new:
-            raise ValueError(
-                f"start is a model with {old!r} in column {number} of the table, the data have "
-                f"{new!r}: split them with with_split(train, val, start.preprocessing)"
-            )
-
-
-def _refuse_another(start: TighnariConfig, config: TighnariConfig) -> None:
-    held, asked = asdict(start), asdict(config)
-    for name in asked:
-        if name not in ("pretrained", "weights") and held[name] != asked[name]:
-            raise ValueError(
-                f"start is a model with {name} = {held[name]!r}, the config has {asked[name]!r}"
-            )
 
 
 def _finished(out: Path) -> FitResult:

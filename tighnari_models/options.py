@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from types import UnionType
 
 MONITORS = {"val_loss": "min", "val_f1": "max"}
+LOSSES = ("bce", "weak")
 PRECISIONS = (  # Lightning's
     "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true",
     "32", "16", "bf16", "64", "transformer-engine", "transformer-engine-float16",
 )  # fmt: skip
-_NUMBERS = ("lr", "weight_decay", "warmup_epochs", "mixup_alpha", "ema_decay", "clip")
+_WEAK = {"negative_weight": 1.0, "negative_target": 0.0, "positive_weight": 1.0}  # nothing set
+_NUMBERS = ("lr", "weight_decay", "warmup_epochs", "mixup_alpha", "ema_decay", "clip", *_WEAK)
 _SWITCHES = ("compile", "augment", "progress")
-_NAMES = ("monitor", "precision", "accelerator", "strategy")
+_NAMES = ("loss", "monitor", "precision", "accelerator", "strategy")
 _OR_NONE = ("ema_decay", "clip", "patience", "progress")
 
 
@@ -28,6 +30,11 @@ class TrainingOptions:
         ema_decay: of the moving average of the weights, which is what is validated and saved; it
             starts lower, so that short runs profit too. None: the last weights themselves.
         clip: largest norm of a gradient; None does not clip.
+        loss: what is minimised in training, "bce" or "weak", for presence-only surveys, where an
+            absence is no more than a species that nobody reported. Validation is always "bce".
+        negative_weight: what an absence counts in the loss "weak", see `weak_bce`.
+        negative_target: the probability that a species is there all the same; likewise.
+        positive_weight: what a presence counts; likewise.
         patience: epochs without improvement after which training stops; None never stops.
         monitor: "val_loss" or "val_f1", what counts as improvement.
         precision: as Lightning's; "auto" is bf16-mixed on a GPU, 32-true elsewhere.
@@ -38,7 +45,8 @@ class TrainingOptions:
 
     Raises:
         TypeError: if a field is of another type.
-        ValueError: on a number outside its range, or an unknown monitor or precision.
+        ValueError: on a number outside its range, an unknown loss, monitor or precision, or weights
+            of the loss "weak" without it, or it without any.
 
     Example:
         >>> TrainingOptions(lr=1e-3).patience
@@ -55,6 +63,10 @@ class TrainingOptions:
     mixup_alpha: float = 0.4
     ema_decay: float | None = 0.999
     clip: float | None = 1.0
+    loss: str = "bce"
+    negative_weight: float = 1.0
+    negative_target: float = 0.0
+    positive_weight: float = 1.0
     patience: int | None = 3
     monitor: str = "val_loss"
     precision: str = "auto"
@@ -77,6 +89,7 @@ class TrainingOptions:
             raise ValueError(f"ema_decay must be between 0 and 1 or None, got {self.ema_decay}")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip must be positive or None, got {self.clip}")
+        self._check_loss()
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience must be at least 1 or None, got {self.patience}")
         if self.monitor not in MONITORS:
@@ -90,6 +103,27 @@ class TrainingOptions:
             if value is not None:
                 plain = int(value) if name == "patience" else float(value)
                 object.__setattr__(self, name, plain)
+
+    def _check_loss(self) -> None:
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
+        if not 0 < self.negative_weight <= 1:
+            raise ValueError(
+                f"negative_weight must be more than 0 and at most 1, got {self.negative_weight}"
+            )
+        if not 0 <= self.negative_target < 1:
+            raise ValueError(
+                f"negative_target must be at least 0 and less than 1, got {self.negative_target}"
+            )
+        if not (math.isfinite(self.positive_weight) and self.positive_weight > 0):
+            raise ValueError(
+                f"positive_weight must be a positive number, got {self.positive_weight}"
+            )
+        chosen = [name for name, neutral in _WEAK.items() if getattr(self, name) != neutral]
+        if chosen and self.loss == "bce":
+            raise ValueError(f"{', '.join(chosen)}: only with loss='weak', got loss='bce'")
+        if self.loss == "weak" and not chosen:
+            raise ValueError(f"loss='weak' must have one of {', '.join(_WEAK)}, else it is 'bce'")
 
     def _check_types(self) -> None:
         kinds: dict[str, tuple[type | UnionType, str]] = {

@@ -100,6 +100,7 @@ def data_record(data: SurveyDataModule) -> dict[str, Any]:
         "modalities": list(data.modalities),
         "batch_size": data.batch_size,
         "degree": data.degree,
+        "exclude_block": data.exclude_block,
     }
 
 

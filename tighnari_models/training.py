@@ -1,13 +1,12 @@
-"""How the model learns: the loss, and the Lightning module around it."""
+"""How the model learns: the Lightning module around it."""
 
 import math
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
 from lightning import LightningModule
 from timm.optim import param_groups_weight_decay
 from timm.utils import ModelEmaV3
@@ -19,6 +18,7 @@ from torchmetrics.functional.classification import binary_f1_score
 from tighnari_graph.errors import SurveyDataError
 from tighnari_models.augment import turned
 from tighnari_models.data.batch import SurveyBatch
+from tighnari_models.losses import bce, training_loss
 from tighnari_models.mixup import mixup
 from tighnari_models.options import TrainingOptions
 from tighnari_models.tighnari import Tighnari
@@ -27,32 +27,15 @@ VALIDATION_THRESHOLD = 0.2  # θ of the F1 scores shown while training
 _NO_DECAY = ("*relative_position_bias_table", "*pos_embed", "*cls_token")
 
 
-def bce(logits: Float[Tensor, "b s"], y: Float[Tensor, "b s"]) -> Float[Tensor, ""]:
-    r"""Binary cross-entropy of logits, averaged over species and surveys, in 32 bits.
-
-    Shapes:
-        - **logits, y:** :math:`(B, S)`
-
-    Source: Liu et al. 2024, equation 11.
-
-    Example:
-        Probability 1/2 costs log 2, whatever the truth.
-
-        >>> bce(torch.zeros(2, 3), torch.eye(2, 3))
-        tensor(0.6931)
-    """
-    return F.binary_cross_entropy_with_logits(logits.float(), y.float())
-
-
 class TighnariTraining(LightningModule):
     """One model in training: mixup, loss, moving average, and the metrics of validation.
 
     Dropout, mixup and augmentation are drawn anew in every step from seed, epoch, step and rank,
     so that an epoch has the same course whether or not the run was interrupted before it.
 
-    Validation logs the loss, and F1 of the sets at θ = 0.2: averaged over surveys (as
-    `tighnari_graph.samples_f1` does it), over all cells (micro), and over the species that occur
-    or are predicted (macro).
+    Training minimises the loss of the options. Validation logs binary cross-entropy, and F1 of the
+    sets at θ = 0.2: averaged over surveys (as `tighnari_graph.samples_f1` does it), over all cells
+    (micro), and over the species that occur or are predicted (macro).
 
     Args:
         model: what is trained, in place.
@@ -60,6 +43,7 @@ class TighnariTraining(LightningModule):
         max_epochs: where the learning rate arrives at zero.
         steps_per_epoch: batches of an epoch, on one device.
         seed: of everything that is drawn.
+        frozen: modalities whose encoders stay as they are.
     """
 
     def __init__(
@@ -69,9 +53,11 @@ class TighnariTraining(LightningModule):
         max_epochs: int,
         steps_per_epoch: int,
         seed: int = 0,
+        frozen: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.model, self.options, self.seed = model, options, seed
+        self._loss = training_loss(options)
         self.max_epochs, self.steps_per_epoch = max_epochs, steps_per_epoch
         self.ema = None
         if options.ema_decay is not None:
@@ -85,6 +71,7 @@ class TighnariTraining(LightningModule):
             num_species, threshold=VALIDATION_THRESHOLD, average="none", validate_args=False
         )
         self.train()  # Lightning trains in the mode that it finds; a saved model comes in eval mode
+        self._frozen = [model.encoders[name].requires_grad_(False) for name in frozen]
 
     @property
     def averaged(self) -> Tighnari:
@@ -103,7 +90,7 @@ class TighnariTraining(LightningModule):
         """Draw, blend, predict, compare."""
         draw = np.random.default_rng([self.seed, self.current_epoch, batch_idx, self.global_rank])
         seed_all(int(draw.integers(2**32)))
-        loss = bce(*self._blended_logits(batch, draw))
+        loss = self._loss(*self._blended_logits(batch, draw))
         if not torch.isfinite(loss):
             raise _not_finite(batch, loss.item(), self.current_epoch, f"training step {batch_idx}")
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
@@ -125,6 +112,11 @@ class TighnariTraining(LightningModule):
             partner = torch.from_numpy(draw.permutation(len(batch))).to(batch.survey_id.device)
             batch = mixup(batch, lam, partner)
         return self._logits(batch), _labels(batch)
+
+    def on_train_epoch_start(self) -> None:
+        """Let no frozen encoder take statistics of batches."""
+        for encoder in self._frozen:
+            encoder.eval()
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Move the average towards the weights."""
