@@ -4,16 +4,28 @@ Source: Liu et al. 2024, *Tighnari: Multi-modal Plant Species Prediction Based o
 Cross-Attention Using Graph-Based and Vision Backbone-Extracted Features*, CLEF 2024.
 """
 
+from tighnari_graph.block_shift import feature_shift
+from tighnari_graph.calibration import Temperature, calibration_error, reliability
+from tighnari_graph.covariates import Covariates
+from tighnari_graph.decisions import DecisionRule, FixedK, Threshold, cross_fitted
 from tighnari_graph.errors import SurveyDataError
+from tighnari_graph.expected_f1 import ExpectedF1
 from tighnari_graph.gfv import GFVConv, GFVScaler, graph_feature_vectors
 from tighnari_graph.graph import SurveyGraph
+from tighnari_graph.kernel_conv import KernelChain, KernelConv, KernelEdges
+from tighnari_graph.kernel_graph import kernel_graph
 from tighnari_graph.metrics import samples_f1, survey_f1
+from tighnari_graph.multiscale import MultiScale, ScaleRows
+from tighnari_graph.presence_only import observer_effort, selection_report, trustworthy
+from tighnari_graph.pseudo_labels import aggregate_patches, pseudo_labels
+from tighnari_graph.pyramid import Pyramid
 from tighnari_graph.readers import (
     read_glc24_pa,
     read_glc24_po,
     read_glc24_test,
     species_vocabulary,
 )
+from tighnari_graph.richness import RichnessTopK
 from tighnari_graph.species_lists import species_lists
 from tighnari_graph.species_sets import ThresholdTopK
 from tighnari_graph.splits import block_folds, block_ids, fold_report, random_folds
@@ -24,25 +36,48 @@ from tighnari_graph.surveys import SurveyTable
 __version__ = "0.2.0"
 
 __all__ = [
+    "Covariates",
+    "DecisionRule",
+    "ExpectedF1",
+    "FixedK",
     "GFVConv",
     "GFVScaler",
     "GraphSummary",
+    "KernelChain",
+    "KernelConv",
+    "KernelEdges",
+    "MultiScale",
+    "Pyramid",
+    "RichnessTopK",
+    "ScaleRows",
     "SurveyDataError",
     "SurveyGraph",
     "SurveyTable",
+    "Temperature",
+    "Threshold",
     "ThresholdTopK",
+    "aggregate_patches",
     "block_folds",
     "block_ids",
+    "calibration_error",
     "check_submission",
+    "cross_fitted",
+    "feature_shift",
     "fold_report",
     "graph_feature_vectors",
+    "kernel_graph",
+    "observer_effort",
+    "pseudo_labels",
     "random_folds",
     "read_glc24_pa",
     "read_glc24_po",
     "read_glc24_test",
+    "reliability",
     "samples_f1",
+    "selection_report",
     "species_lists",
     "species_vocabulary",
     "survey_f1",
+    "trustworthy",
     "write_submission",
 ]
