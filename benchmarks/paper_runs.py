@@ -19,7 +19,7 @@ from tighnari_graph.files import written_whole
 from tighnari_graph.splits import block_folds
 from tighnari_graph.virtual import virtual_europe
 from tighnari_models.config import TighnariConfig
-from tighnari_models.data.batch import MODALITIES
+from tighnari_models.data.batch import PAPER_MODALITIES
 from tighnari_models.data.datamodule import SurveyDataModule
 from tighnari_models.data.prepared import PreparedArrays
 from tighnari_models.fit import fit
@@ -72,12 +72,12 @@ class Study:
     @cached_property
     def with_gfv(self) -> SurveyDataModule:
         """The surveys with all modalities; a folder that lacks one is refused."""
-        return self._read(MODALITIES)
+        return self._read(PAPER_MODALITIES)
 
     @cached_property
     def without_gfv(self) -> SurveyDataModule:
         """The same without graph features, which then take no time either."""
-        return self._read(tuple(name for name in MODALITIES if name != "gfv"))
+        return self._read(tuple(name for name in PAPER_MODALITIES if name != "gfv"))
 
     def _read(self, modalities: tuple[str, ...]) -> SurveyDataModule:
         data = SurveyDataModule.from_folder(

@@ -5,15 +5,15 @@ import pandas as pd
 import pytest
 import timm
 import torch
-from tighnari_models.bootstrap import block_interval
 
 from benchmarks import paper_runs, paper_tables
 from benchmarks.paper_markdown import COLUMNS, as_frame, as_markdown
 from benchmarks.paper_rows import SIZES, TABLES, Row
 from benchmarks.paper_runs import Study, virtual_folder
 from benchmarks.paper_scores import differences, interval
+from tighnari_models.bootstrap import block_interval
 from tighnari_models.config import TighnariConfig
-from tighnari_models.data.batch import MODALITIES
+from tighnari_models.data.batch import PAPER_MODALITIES
 from tighnari_models.tighnari import Tighnari
 
 ROWS = [row for rows in TABLES.values() for row in rows]
@@ -57,7 +57,7 @@ def test_the_same_model_is_trained_once_for_all_tables():
     "row", {row.trained: row for row in ROWS}.values(), ids=lambda r: r.trained
 )
 def test_every_row_is_a_model_that_can_be_built(row):
-    modalities = MODALITIES if row.gfv else MODALITIES[:-1]
+    modalities = PAPER_MODALITIES if row.gfv else PAPER_MODALITIES[:-1]
     paper, small = (
         TighnariConfig(5, modalities=modalities, num_table_features=3, **size.model(row))
         for size in (SIZES["paper"], SIZES["small"])

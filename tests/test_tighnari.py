@@ -14,7 +14,7 @@ from tighnari_graph import SurveyDataError, SurveyTable
 from tighnari_graph.gfv import GFVScaler
 from tighnari_graph.sparse import torch_csr
 from tighnari_models.config import TighnariConfig
-from tighnari_models.data.batch import MODALITIES, SurveyBatch
+from tighnari_models.data.batch import PAPER_MODALITIES, SurveyBatch
 from tighnari_models.data.graph_rows import GraphRows
 from tighnari_models.data.preprocessing import Preprocessing
 from tighnari_models.encoders import pretrained
@@ -27,7 +27,7 @@ TINY = {
     "table_dim": 11, "gfv_dim": 17, "gfv_tokens": 3, "fusion_dim": 10, "fusion_heads": 5,
 }  # fmt: skip
 CALM = {"drop_rate": 0.0, "drop_path_rate": 0.0}
-SUBSETS = [c for n in range(1, 6) for c in itertools.combinations(MODALITIES, n)]
+SUBSETS = [c for n in range(1, 6) for c in itertools.combinations(PAPER_MODALITIES, n)]
 
 
 def config(**changes):
@@ -54,7 +54,7 @@ def batch(seed=0, b=B, size=37):
 
 
 def rows_of(given, order):
-    fields = {name: getattr(given, name)[order] for name in ("survey_id", *MODALITIES)}
+    fields = {name: getattr(given, name)[order] for name in ("survey_id", *PAPER_MODALITIES)}
     return SurveyBatch(**fields)
 
 
@@ -63,7 +63,7 @@ def rows_of(given, order):
 
 def test_the_number_of_species_will_do():
     default = TighnariConfig(num_species=7)
-    assert default.modalities == MODALITIES
+    assert default.modalities == PAPER_MODALITIES
     assert default.image_encoder == "swin_tiny_patch4_window7_224"
     assert (default.temporal_encoder, default.fusion, default.tokens) == ("swin", "hcam", True)
     assert default.num_table_features is None
@@ -104,7 +104,7 @@ def test_a_config_is_frozen_and_hands_out_plain_numbers():
         ({"fusion": "sum"}, "fusion must be one of hcam, concat, got 'sum'"),
         ({"modalities": ("table", "gfv")}, "modalities lack image, landsat or bioclim; fusion='concat'"),
         ({"modalities": ("image", "landsat", "bioclim", "gfv")}, "modalities lack table;"),
-        ({"modalities": ("image", "landsat", "table")}, "modalities lack gfv;"),
+        ({"modalities": ("image", "landsat", "table")}, "modalities lack gfv or scales;"),
         ({"fusion_heads": 3}, "3 heads do not divide a width of 10"),
         ({"temporal_heads": (5, 6)}, "temporal_heads: 5 heads do not divide a width of 12"),
         ({"temporal_heads": (3, 7)}, "7 heads do not divide a width of 24"),
@@ -156,7 +156,7 @@ def test_concat_takes_any_modalities(modalities):
     net = model(modalities=modalities, fusion="concat").eval()
     logits = net(batch())
     assert logits.shape == (B, S)
-    others = {name: None for name in MODALITIES if name not in modalities}
+    others = {name: None for name in PAPER_MODALITIES if name not in modalities}
     assert torch.equal(net(batch().replace(**others)), logits)
 
 
@@ -223,7 +223,7 @@ def test_other_surveys_of_a_batch_change_nothing(changes):
     row = torch.tensor([2])
     for kept in (0, 2):
         mixed = {}
-        for name in MODALITIES:
+        for name in PAPER_MODALITIES:
             parts = getattr(second, name).clone()
             ours = getattr(first, name)
             if name == "gfv":

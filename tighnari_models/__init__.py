@@ -6,19 +6,26 @@ re-exported from `tighnari_graph`.
 """
 
 from tighnari_graph import ThresholdTopK, samples_f1, write_submission
+from tighnari_models.comparison import Comparison, compare, compare_all
 from tighnari_models.config import TighnariConfig
 from tighnari_models.cross_fusion import FusionResult, cross_fusion
 from tighnari_models.data.batch import SurveyBatch
 from tighnari_models.data.datamodule import SurveyDataModule
 from tighnari_models.data.dataset import SurveyDataset
 from tighnari_models.data.new_surveys import new_surveys
+from tighnari_models.evaluation import evaluate, evaluate_predictions
+from tighnari_models.evaluation_result import Evaluation
 from tighnari_models.fit import FitResult, fit
 from tighnari_models.mixup import mixup
 from tighnari_models.options import TrainingOptions
+from tighnari_models.plots import plot_evaluation
 from tighnari_models.prediction import average_logits, predict
+from tighnari_models.pretraining import pretrain
 from tighnari_models.tighnari import Tighnari
 
 __all__ = [
+    "Comparison",
+    "Evaluation",
     "FitResult",
     "FusionResult",
     "SurveyBatch",
@@ -29,11 +36,17 @@ __all__ = [
     "TighnariConfig",
     "TrainingOptions",
     "average_logits",
+    "compare",
+    "compare_all",
     "cross_fusion",
+    "evaluate",
+    "evaluate_predictions",
     "fit",
     "mixup",
     "new_surveys",
+    "plot_evaluation",
     "predict",
+    "pretrain",
     "samples_f1",
     "write_submission",
 ]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tighnari_models.data.batch import MODALITIES
+from tighnari_models.data.batch import MODALITIES, PAPER_MODALITIES
 
 FUSIONS = ("hcam", "concat")
 _VERSION = 1
@@ -16,7 +16,7 @@ _COUNTS = (
     "gfv_tokens", "fusion_dim", "fusion_heads",
 )  # fmt: skip
 _SHARES = ("drop_rate", "drop_path_rate", "gfv_drop")
-_SWITCHES = ("tokens", "pretrained", "temporal_pad_window")
+_SWITCHES = ("tokens", "pretrained", "temporal_pad_window", "scales_offset")
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,12 @@ class TighnariConfig:
 
     Attributes:
         num_species: columns of labels, graph features and logits.
-        modalities: those that the model sees, of image, landsat, bioclim, table and gfv.
+        modalities: those that the model sees, of image, landsat, bioclim, table, gfv and scales
+            (rows of `tighnari_graph.multiscale.MultiScale`); the paper's are all but the last.
         image_encoder: a timm model.
         temporal_encoder: "swin", "vit", or a timm model; one of its own for each cube.
-        fusion: "hcam", which needs image, table, gfv and a cube, or "concat", which takes any.
+        fusion: "hcam", which needs image, table, a cube and gfv or scales, or "concat", which takes
+            any.
         tokens: whether HCAM attends to the tokens of feature maps; False has a single vector per
             modality, the literal reading of the equations, where attention has one key only.
         in_chans: channels of the image: 4, the only number that a `SurveyBatch` has.
@@ -41,14 +43,16 @@ class TighnariConfig:
         temporal_heads: attention heads of its two stages.
         temporal_pad_window: see `TemporalSwin`.
         table_dim: width of F′.
-        gfv_dim: width of the first layer on graph feature vectors.
-        gfv_tokens: tokens of G′, with ``tokens``.
+        gfv_dim: width of the first layer on graph feature vectors, and of that on multi-scale rows.
+        gfv_tokens: tokens of G′ made of either, with ``tokens``.
         fusion_dim: width of each attention; the fused vector is three times as wide.
         fusion_heads: heads of the second, multi-head attention.
         drop_rate: dropout in table and graph encoder and before the last layer.
         drop_path_rate: stochastic depth of image and temporal encoders; a timm model that has none
             needs 0.
         gfv_drop: share of training surveys whose graph features are hidden from the model.
+        scales_offset: with modality scales, whether their log-odds are added to the logits. The
+            last layer then starts at zero, so that an untrained model is the multi-scale model.
 
     Raises:
         TypeError: if a field is of another type.
@@ -63,11 +67,11 @@ class TighnariConfig:
         >>> TighnariConfig(num_species=7, modalities=("image", "table", "gfv"))
         Traceback (most recent call last):
         ...
-        ValueError: fusion 'hcam' needs image, table, gfv and landsat or bioclim (or both); modalities lack landsat or bioclim; fusion='concat' takes any
+        ValueError: fusion 'hcam' needs image, table, landsat or bioclim (or both) and gfv or scales; modalities lack landsat or bioclim; fusion='concat' takes any
     """  # noqa: E501
 
     num_species: int
-    modalities: tuple[str, ...] = MODALITIES
+    modalities: tuple[str, ...] = PAPER_MODALITIES
     image_encoder: str = "swin_tiny_patch4_window7_224"
     temporal_encoder: str = "swin"
     fusion: str = "hcam"
@@ -89,6 +93,7 @@ class TighnariConfig:
     drop_rate: float = 0.1
     drop_path_rate: float = 0.1
     gfv_drop: float = 0.0
+    scales_offset: bool = True
 
     def __post_init__(self) -> None:
         for name in _COUNTS:
@@ -150,7 +155,8 @@ class TighnariConfig:
             lacking = hcam_lacks(self.modalities)
             if lacking:
                 raise ValueError(
-                    "fusion 'hcam' needs image, table, gfv and landsat or bioclim (or both); "
+                    "fusion 'hcam' needs image, table, landsat or bioclim (or both) and gfv or "
+                    "scales; "
                     f"modalities lack {', '.join(lacking)}; fusion='concat' takes any"
                 )
             if self.fusion_dim % self.fusion_heads:
@@ -201,10 +207,8 @@ def hcam_lacks(modalities: Sequence[str]) -> list[str]:
         >>> hcam_lacks(("image", "bioclim", "gfv"))
         ['table']
     """
-    lacking = [name for name in ("image", "table", "gfv") if name not in modalities]
-    if not {"landsat", "bioclim"} & set(modalities):
-        lacking.append("landsat or bioclim")
-    return lacking
+    needed = (("image",), ("table",), ("landsat", "bioclim"), ("gfv", "scales"))
+    return [" or ".join(any_of) for any_of in needed if not set(any_of) & set(modalities)]
 
 
 def _count(name: str, value: Any) -> int:

@@ -172,7 +172,7 @@ def _train(
     if trainer.is_global_zero:
         load_model(model, out / "best.safetensors")
         model.preprocessing, model.species_ids = data.preprocessing, data.species_ids
-        model.surveys = data.surveys
+        model.surveys, model.multiscale = data.surveys, data.multiscale_model()
         model.cpu().save_pretrained(out / "model")
         write_json(out / "done.json", {"best_epoch": epochs.best_epoch, "history": epochs.rows})
         for name in ("last.ckpt", "best.safetensors"):  # several times the size of the model

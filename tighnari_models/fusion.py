@@ -72,8 +72,9 @@ class HCAM(nn.Module):
     With ``tokens``, S are the tokens of the image's feature map, T those of all cubes, each a query
     of its own, and G′ is cut into several tokens. A₁ is the mean over T's queries. Where a
     modality is needed as one vector, in C, it is the mean of its tokens (T: of each cube's, side
-    by side). Without, every modality is one vector, and a softmax over a single key is always 1:
-    queries and keys then have no effect and get no gradient, and the whole is linear.
+    by side). A second graph's G′ may stand beside the first: its tokens are more keys. Without
+    ``tokens``, every modality is one vector, and a softmax over a single key is always 1: queries
+    and keys then have no effect and get no gradient, and the whole is linear.
 
     Args:
         time_dims: width of each cube's features; with ``tokens`` they must be equal.
@@ -85,14 +86,14 @@ class HCAM(nn.Module):
         tokens: see above.
 
     Attributes:
-        graph_dim: width in which G′ is expected.
+        graph_dim: width in which G′ of one graph is expected.
         num_features: width of the output, 3 · dim.
 
     Shapes:
         - **time:** for each cube :math:`(B, n, d_T)`
         - **table:** :math:`(B, d_F)`
         - **image:** :math:`(B, n, d_S)`
-        - **graph:** :math:`(B, graph\_dim)`
+        - **graph:** :math:`(B, graph\_dim)`, or a multiple of it
         - **output:** :math:`(B, 3 \cdot dim)`
 
     Raises:
@@ -128,12 +129,12 @@ class HCAM(nn.Module):
         self.num_graph_tokens = num_graph_tokens if tokens else 1
         self.num_features = 3 * dim
         together = sum(time_dims) + table_dim + image_dim
-        graph_dim = dim if tokens else together  # of a token; literally "the same dimension" as C
-        self.graph_dim = self.num_graph_tokens * graph_dim
+        self.key_dim = dim if tokens else together  # literally "the same dimension" as C
+        self.graph_dim = self.num_graph_tokens * self.key_dim
         self.time = CrossAttention(time_dims[0] if tokens else sum(time_dims), image_dim, dim)
         self.table = CrossAttention(table_dim, image_dim, dim)
         self.residual = nn.Linear(together, 2 * dim)
-        self.graph = CrossAttention(together, graph_dim, dim, num_heads)
+        self.graph = CrossAttention(together, self.key_dim, dim, num_heads)
 
     def forward(
         self,
@@ -154,7 +155,7 @@ class HCAM(nn.Module):
         a1 = self.time(asking, asked).mean(1)
         a2 = self.table(table.unsqueeze(1), asked).squeeze(1)
         trimodal = torch.cat([a1, a2], dim=-1) + self.residual(together)
-        keys = graph.unflatten(-1, (self.num_graph_tokens, -1))
+        keys = graph.unflatten(-1, (-1, self.key_dim))
         return torch.cat([self.graph(together.unsqueeze(1), keys).squeeze(1), trimodal], dim=-1)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from tighnari_graph.sparse import csr_rows
 from tighnari_models.data.batch import SurveyBatch
 
-_INPUTS = ("image", "landsat", "bioclim", "table", "y")
+_INPUTS = ("image", "landsat", "bioclim", "table", "scales_rest", "y")
 
 
 def mixup(batch: SurveyBatch, lam: float, permutation: Int[Tensor, " b"]) -> SurveyBatch:
@@ -18,9 +18,11 @@ def mixup(batch: SurveyBatch, lam: float, permutation: Int[Tensor, " b"]) -> Sur
     .. math:: x_{mix} = \lambda x + (1 - \lambda) \tilde x, \quad
               L_{mix} = \lambda L + (1 - \lambda) \tilde L
 
-    Images, cubes, table, graph features and labels are all blended with the same partner. Sparse
-    graph features stay sparse; a neighbourhood is turned into graph features first. The blended
-    survey keeps the id of the first of the two, and a file counts as found where both had it.
+    Images, cubes, table, graph features, multi-scale rows and labels are all blended with the same
+    partner. Sparse rows stay sparse; a neighbourhood is turned into graph features first. A species
+    that is among the best of one of the two only counts as 0 for the other, whose remainder is
+    blended whole. The blended survey keeps the id of the first of the two, and a file counts as
+    found where both had it.
 
     Args:
         batch: surveys, with or without labels.
@@ -53,6 +55,8 @@ def mixup(batch: SurveyBatch, lam: float, permutation: Int[Tensor, " b"]) -> Sur
     if "gfv" in batch.modalities:
         changed["gfv"] = mix_rows(batch.graph_rows(), lam, permutation)
         changed["neighborhood"] = None
+    if batch.scales is not None:
+        changed["scales"] = mix_rows(batch.scales, lam, permutation)
     if batch.found is not None:
         changed["found"] = batch.found & batch.found[permutation]
     return replace(batch, **changed)  # type: ignore[arg-type]

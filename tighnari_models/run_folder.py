@@ -91,7 +91,7 @@ def training_record(options: TrainingOptions) -> dict[str, Any]:
 
 def data_record(data: SurveyDataModule) -> dict[str, Any]:
     """What the surveys and their labels amount to, as short digests."""
-    surveys = data.surveys
+    surveys, po = data.surveys, data.scale_models.presence_only
     return {
         "survey_id": digest(surveys.survey_id),
         "position and year": digest(surveys.lat, surveys.lon, surveys.year),
@@ -101,6 +101,7 @@ def data_record(data: SurveyDataModule) -> dict[str, Any]:
         "batch_size": data.batch_size,
         "degree": data.degree,
         "exclude_block": data.exclude_block,
+        "presence-only": None if po is None else digest(po.survey_id, po.known_labels()),
     }
 
 

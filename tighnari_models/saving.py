@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import write_array, written_whole
+from tighnari_graph.multiscale import MultiScale
 from tighnari_graph.surveys import SurveyTable
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data.preprocessing import Preprocessing
@@ -24,6 +25,7 @@ WEIGHTS = "model.safetensors"
 PREPROCESSING = "preprocessing.json"
 SPECIES = "species_ids.npy"
 SURVEYS = "surveys.parquet"
+MULTISCALE = "multiscale.safetensors"
 _HEADER = b"tighnari labelled surveys 1"
 _CORE = ("survey_id", "lat", "lon", "year")
 _LABELS = "species_columns"
@@ -42,20 +44,27 @@ class SavedModel:
     preprocessing: Preprocessing | None = None
     species_ids: np.ndarray | None = None
     surveys: SurveyTable | None = None
+    multiscale: MultiScale | None = None
 
 
 def write_folder(saved: SavedModel, folder: str | Path) -> None:
     """Write all files, the config last, so that a folder with a config is complete.
 
     Raises:
-        ValueError: if species ids or surveys are not those of the model.
+        ValueError: if species ids, surveys or the multi-scale model are not those of the model.
         SurveyDataError: if there is a file of that name, or surveys cannot be saved.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise SurveyDataError(f"{folder}: a file; a model is saved as a folder")
     species_ids = _checked_species(saved)
-    for name in (CONFIG, PREPROCESSING, SPECIES, SURVEYS):  # of a model saved here before
+    for name in (
+        CONFIG,
+        PREPROCESSING,
+        SPECIES,
+        SURVEYS,
+        MULTISCALE,
+    ):  # of a model saved here before
         (folder / name).unlink(missing_ok=True)
     with written_whole(folder / WEIGHTS) as part:
         save_file({key: v.detach().cpu().contiguous() for key, v in saved.weights.items()}, part)
@@ -66,12 +75,14 @@ def write_folder(saved: SavedModel, folder: str | Path) -> None:
         write_array(folder / SPECIES, species_ids)
     if saved.surveys is not None:
         write_surveys(saved.surveys, folder / SURVEYS)
+    if saved.multiscale is not None:
+        saved.multiscale.save(folder / MULTISCALE)
     with written_whole(folder / CONFIG) as part:
         part.write_text(saved.config.to_json())
 
 
 def read_folder(folder: str | Path) -> SavedModel:
-    """Read what `write_folder` wrote; preprocessing, species and surveys may be absent.
+    """Read what `write_folder` wrote; what is neither config nor weights may be absent.
 
     Raises:
         SurveyDataError: if the folder holds no saved model, or a file is broken; names the file.
@@ -89,7 +100,7 @@ def read_folder(folder: str | Path) -> SavedModel:
         name = WEIGHTS
         weights = load_file(folder / name)
         name = PREPROCESSING
-        preprocessing = species_ids = surveys = None
+        preprocessing = species_ids = surveys = multiscale = None
         if (folder / name).exists():
             state = json.loads((folder / name).read_text(encoding="utf-8"))
             if not isinstance(state, dict):
@@ -102,13 +113,17 @@ def read_folder(folder: str | Path) -> SavedModel:
         name = SURVEYS
         if (folder / name).exists():
             surveys = read_surveys(folder / name, species_ids)
+        name = MULTISCALE
+        if (folder / name).exists():
+            multiscale = MultiScale.load(folder / name)
+            _check_ids(multiscale.species_ids, config.num_species)
     except _BROKEN as error:
         where = folder / name
         text = str(error)
         if text.startswith(str(where)):
             raise
         raise SurveyDataError(f"{where}: not a part of a saved model ({text})") from error
-    return SavedModel(config, weights, preprocessing, species_ids, surveys)
+    return SavedModel(config, weights, preprocessing, species_ids, surveys, multiscale)
 
 
 def write_surveys(surveys: SurveyTable, path: str | Path) -> None:
@@ -197,14 +212,17 @@ def read_surveys(path: str | Path, species_ids: np.ndarray | None) -> SurveyTabl
 
 
 def _checked_species(saved: SavedModel) -> np.ndarray | None:
-    """Species ids of the model, or of its surveys; they must agree."""
+    """Species ids of the model, of its surveys or of its multi-scale model; they must agree."""
     ids = None if saved.species_ids is None else np.asarray(saved.species_ids)
-    if saved.surveys is not None:
-        ids = saved.surveys.species_ids if ids is None else ids
-        if not np.array_equal(ids, saved.surveys.species_ids):
+    parts = {"surveys have": saved.surveys, "the multi-scale model has": saved.multiscale}
+    for name, part in parts.items():
+        if part is None:
+            continue
+        ids = part.species_ids if ids is None else ids
+        if not np.array_equal(ids, part.species_ids):
             raise ValueError(
-                f"surveys have {len(saved.surveys.species_ids)} species, not the {len(ids)} of "
-                "species_ids in their order: read both with one vocabulary"
+                f"{name} {len(part.species_ids)} species, not the {len(ids)} of species_ids in "
+                "their order: read both with one vocabulary"
             )
     if ids is not None:
         _check_ids(ids, saved.config.num_species)

@@ -10,22 +10,27 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tighnari_graph.errors import SurveyDataError
+from tighnari_graph.multiscale import MultiScale
 from tighnari_graph.surveys import SurveyTable
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data.batch import MODALITIES, SurveyBatch
 from tighnari_models.data.preprocessing import Preprocessing
-from tighnari_models.encoders import GraphEncoder, ImageEncoder, TabularEncoder, make_temporal
+from tighnari_models.encoders import GraphEncoder, ScaleEncoder, keep_rows
+from tighnari_models.encoders.make import make_encoder
 from tighnari_models.fusion import HCAM, Concat
+from tighnari_models.offset import log_odds
 from tighnari_models.saving import WEIGHTS, SavedModel, read_folder, write_folder
 
 _CUBES = ("landsat", "bioclim")
+_GRAPHS = {"gfv": GraphEncoder, "scales": ScaleEncoder}
 _RAREST = 1e-5  # frequency that a species never seen is taken to have
 
 
 class Tighnari(nn.Module):
     r"""A batch of surveys in, a logit for every species out.
 
-    In eval mode a survey's logits do not depend on the other surveys of its batch.
+    In eval mode a survey's logits do not depend on the other surveys of its batch. With multi-scale
+    rows and ``scales_offset``, the network learns what to add to their log-odds, from zero on.
 
     Args:
         config: what it is made of.
@@ -35,6 +40,8 @@ class Tighnari(nn.Module):
         preprocessing: how raw files become its batches; None unless trained or loaded.
         species_ids: :math:`(S,)` int64, column → speciesId; None likewise.
         surveys: the labelled surveys whose labels graph features are made of; None likewise.
+        multiscale: the model that makes multi-scale rows of new surveys; None likewise, or if the
+            model takes none.
 
     Shapes:
         - **batch:** B surveys with the modalities of the config; others are ignored
@@ -58,11 +65,13 @@ class Tighnari(nn.Module):
         self.preprocessing: Preprocessing | None = None
         self.species_ids: np.ndarray | None = None
         self.surveys: SurveyTable | None = None
+        self.multiscale: MultiScale | None = None
         self.modalities = tuple(name for name in MODALITIES if name in config.modalities)
+        self.graphs = tuple(name for name in self.modalities if name in _GRAPHS)
         self.encoders = nn.ModuleDict()
         for name in self.modalities:
-            if name != "gfv":
-                self.encoders[name] = _encoder(name, config)
+            if name not in _GRAPHS:
+                self.encoders[name] = make_encoder(name, config)
         widths: dict[str, int] = {
             name: encoder.num_features  # type: ignore[misc]
             for name, encoder in self.encoders.items()
@@ -81,18 +90,25 @@ class Tighnari(nn.Module):
             graph_dim = self.fusion.graph_dim
         else:
             graph_dim = config.gfv_dim
-            graph = (graph_dim,) if "gfv" in self.modalities else ()
+            graph = (graph_dim,) * len(self.graphs)
             self.fusion = Concat((*widths.values(), *graph), 3 * config.fusion_dim)
-        if "gfv" in self.modalities:
-            self.encoders["gfv"] = GraphEncoder(
+        for name in self.graphs:
+            self.encoders[name] = _GRAPHS[name](
                 config.num_species, config.gfv_dim, graph_dim, config.drop_rate
             )
         self.drop = nn.Dropout(config.drop_rate)
         self.head = nn.Linear(self.fusion.num_features, config.num_species)
+        self.offset = config.scales_offset and "scales" in self.modalities
+        if self.offset:
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
 
     def forward(self, batch: SurveyBatch) -> Float[Tensor, "b s"]:
         """Logits of every species; see the class."""
-        return self.head(self.drop(self.forward_features(batch)))
+        logits = self.head(self.drop(self.forward_features(batch)))
+        if self.offset and batch.scales is not None and batch.scales_rest is not None:
+            return logits + log_odds(batch.scales, batch.scales_rest)
+        return logits
 
     def forward_features(self, batch: SurveyBatch) -> Float[Tensor, "b d"]:
         r"""The fused vector of each survey, :math:`(B, 3 \cdot fusion\_dim)`."""
@@ -103,9 +119,10 @@ class Tighnari(nn.Module):
                 f"{', '.join(self.modalities)}, the batch has "
                 f"{', '.join(batch.modalities) or 'no modality'}"
             )
-        inputs = {name: getattr(batch, name) for name in self.modalities if name != "gfv"}
-        if "gfv" in self.modalities:
-            inputs["gfv"] = self._graph_rows(batch)
+        inputs = {
+            name: self._graph_rows(batch) if name == "gfv" else getattr(batch, name)
+            for name in self.modalities
+        }
         if isinstance(self.fusion, Concat):
             return self.fusion([self.encoders[name](x) for name, x in inputs.items()])
         tokens: dict[str, Callable[[Tensor], Tensor]] = {
@@ -116,7 +133,7 @@ class Tighnari(nn.Module):
             [tokens[name](inputs[name]) for name in _CUBES if name in inputs],
             self.encoders["table"](inputs["table"]),
             tokens["image"](inputs["image"]),
-            self.encoders["gfv"](inputs["gfv"]),
+            torch.cat([self.encoders[name](inputs[name]) for name in self.graphs], dim=-1),
         )
 
     def _graph_rows(self, batch: SurveyBatch) -> Tensor:
@@ -130,7 +147,8 @@ class Tighnari(nn.Module):
     def init_output_bias(self, frequency: np.ndarray | Tensor) -> None:
         r"""Start each species at the log-odds of its frequency, as if nothing else were known.
 
-        Frequencies are kept 1e-5 away from 0 and 1.
+        Frequencies are kept 1e-5 away from 0 and 1. Multi-scale log-odds that are added to the
+        logits hold the frequencies already: the bias then stays at zero.
 
         Shapes:
             - **frequency:** :math:`(S,)` share of surveys with each species
@@ -150,14 +168,15 @@ class Tighnari(nn.Module):
                 f"frequency must be {self.config.num_species} numbers from 0 to 1, got shape "
                 f"{tuple(share.shape)}"
             )
-        self.head.bias.copy_(share.clamp(_RAREST, 1 - _RAREST).logit())
+        if not self.offset:
+            self.head.bias.copy_(share.clamp(_RAREST, 1 - _RAREST).logit())
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write config, weights, and what else is there of preprocessing, species and surveys.
+        """Write config, weights, and what else the attributes hold.
 
         Raises:
             ValueError: if the width of the table is not known yet, because no batch was seen, or
-                species ids or surveys are not those of the model.
+                species ids, surveys or multi-scale model are not those of the model.
 
         Example:
             >>> import tempfile
@@ -179,8 +198,9 @@ class Tighnari(nn.Module):
                 )
             config = replace(config, num_table_features=int(width))  # type: ignore[arg-type]
         saved = SavedModel(
-            config, self.state_dict(), self.preprocessing, self.species_ids, self.surveys
-        )
+            config, self.state_dict(), self.preprocessing, self.species_ids, self.surveys,
+            self.multiscale,
+        )  # fmt: skip
         write_folder(saved, folder)
 
     @classmethod
@@ -202,46 +222,5 @@ class Tighnari(nn.Module):
                 f"({error})"
             ) from error
         model.preprocessing, model.species_ids = saved.preprocessing, saved.species_ids
-        model.surveys = saved.surveys
+        model.surveys, model.multiscale = saved.surveys, saved.multiscale
         return model.eval()
-
-
-def keep_rows(rows: Tensor, kept: Tensor) -> Tensor:
-    r"""Graph rows with zeros in place of those that are not kept; the others as they are.
-
-    Shapes:
-        - **rows:** :math:`(B, S)` sparse CSR or dense
-        - **kept:** :math:`(B,)` bool
-        - **output:** as ``rows``
-
-    Example:
-        >>> keep_rows(torch.ones(2, 3).to_sparse_csr(), torch.tensor([True, False])).to_dense()
-        tensor([[1., 1., 1.],
-                [0., 0., 0.]])
-    """
-    if rows.layout == torch.strided:
-        return rows * kept.unsqueeze(1)
-    crow, values = rows.crow_indices(), rows.values()
-    values = values * kept.repeat_interleave(crow[1:] - crow[:-1])
-    return torch.sparse_csr_tensor(crow, rows.col_indices(), values, size=rows.shape)
-
-
-def _encoder(name: str, config: TighnariConfig) -> nn.Module:
-    if name == "image":
-        return ImageEncoder(
-            config.image_encoder, config.in_chans, config.image_size,
-            config.pretrained, config.weights, config.drop_path_rate,
-        )  # fmt: skip
-    if name == "table":
-        return TabularEncoder(
-            config.num_table_features, 2 * config.table_dim, config.table_dim, config.drop_rate
-        )
-    return make_temporal(
-        config.temporal_encoder,
-        name,
-        config.temporal_embed_dim,
-        config.temporal_depths,  # type: ignore[arg-type]  # checked to be pairs
-        config.temporal_heads,  # type: ignore[arg-type]
-        config.drop_path_rate,
-        config.temporal_pad_window,
-    )

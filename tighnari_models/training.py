@@ -195,7 +195,8 @@ def _not_finite(batch: SurveyBatch, loss: float, epoch: int, where: str) -> Surv
     text = f"epoch {epoch}, {where}: the loss is {loss}; "
     inputs = {name: getattr(batch, name) for name in batch.modalities if name != "gfv"}
     inputs |= {"gfv": batch.graph_rows().to_dense()} if "gfv" in batch.modalities else {}
-    bad = {name: ~torch.isfinite(value.flatten(1)).all(1) for name, value in inputs.items()}
+    dense = {name: value.to_dense().flatten(1) for name, value in inputs.items()}
+    bad = {name: ~torch.isfinite(value).all(1) for name, value in dense.items()}
     bad = {name: rows for name, rows in bad.items() if rows.any()}
     for name, rows in bad.items():
         first = ", ".join(str(i) for i in batch.survey_id[rows][:5].tolist())

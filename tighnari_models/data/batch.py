@@ -9,7 +9,8 @@ from torch import Tensor
 from tighnari_graph.gfv import GFVConv, GFVScaler
 from tighnari_models.data.cubes import CUBE_SHAPES
 
-MODALITIES = ("image", "landsat", "bioclim", "table", "gfv")
+PAPER_MODALITIES = ("image", "landsat", "bioclim", "table", "gfv")
+MODALITIES = (*PAPER_MODALITIES, "scales")
 FILES = ("image", "landsat", "bioclim")  # the columns of `SurveyBatch.found`
 _SHAPES: dict[str, tuple[int | None, ...]] = {
     "survey_id": (None,),
@@ -19,6 +20,8 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
     "gfv": (None, None),
     "y": (None, None),
     "found": (None, len(FILES)),
+    "scales": (None, None),
+    "scales_rest": (None,),
 }
 _TYPES = {"survey_id": torch.int64, "found": torch.bool}  # all others are fractions
 
@@ -87,10 +90,15 @@ class SurveyBatch:
         y: :math:`(B, S)` float 0/1 labels (between them after mixup).
         found: :math:`(B, 3)` bool, whether the survey's own image, Landsat and bioclim file was
             there; where not, the training mean stands in.
+        scales: :math:`(B, S)` float probabilities of the best species of each survey by
+            `tighnari_graph.multiscale.MultiScale`, sparse CSR (dense is taken too).
+        scales_rest: :math:`(B,)` float, how many of all other species are expected; goes with
+            ``scales``.
 
     Raises:
         TypeError: if a field is no tensor, or of whole numbers where fractions belong.
-        ValueError: if shapes do not fit, or both ``gfv`` and ``neighborhood`` are given.
+        ValueError: if shapes do not fit, both ``gfv`` and ``neighborhood`` are given, or only one
+            of ``scales`` and ``scales_rest``.
 
     Example:
         >>> batch = SurveyBatch(torch.tensor([7, 9]), table=torch.zeros(2, 5))
@@ -111,6 +119,8 @@ class SurveyBatch:
     neighborhood: Neighborhood | None = None
     y: Tensor | None = None
     found: Tensor | None = None
+    scales: Tensor | None = None
+    scales_rest: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name, shape in _SHAPES.items():
@@ -139,18 +149,28 @@ class SurveyBatch:
                     f"the neighborhood is of {self.neighborhood.num_dst} surveys, "
                     f"the batch has {len(self)}"
                 )
-        width = self.num_species
-        if width is not None and self.y is not None and self.y.size(1) != width:
-            raise ValueError(f"gfv has {width} species, y has {self.y.size(1)}")
+        if (self.scales is None) != (self.scales_rest is None):
+            raise ValueError("scales and scales_rest go together, got only one of them")
+        wide = {"gfv": self._graph_species(), "scales": self.scales, "y": self.y}
+        (first, width), *others = [
+            (name, value.size(1)) for name, value in wide.items() if value is not None
+        ] or [("y", 0)]
+        for name, other in others:
+            if other != width:
+                raise ValueError(f"{first} has {width} species, {name} has {other}")
 
     def __len__(self) -> int:
         return self.survey_id.size(0)
 
     @property
     def num_species(self) -> int | None:
-        """Species of the graph features, None without them."""
-        rows = self.neighborhood.y if self.neighborhood is not None else self.gfv
+        """Species of the graph features or multi-scale rows, None without either."""
+        graph = self._graph_species()
+        rows = self.scales if graph is None else graph
         return None if rows is None else rows.size(1)
+
+    def _graph_species(self) -> Tensor | None:
+        return self.neighborhood.y if self.neighborhood is not None else self.gfv
 
     @property
     def modalities(self) -> tuple[str, ...]:

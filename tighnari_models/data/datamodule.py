@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader
 
 from tighnari_graph.gfv import GFVScaler
 from tighnari_graph.graph import SurveyGraph
+from tighnari_graph.multiscale import MultiScale
+from tighnari_graph.splits import block_ids
 from tighnari_graph.surveys import SurveyTable
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data.batch import FILES, SurveyBatch
@@ -24,6 +26,7 @@ from tighnari_models.data.graph_rows import GraphRows
 from tighnari_models.data.modalities import chosen_modalities, fit_scaler
 from tighnari_models.data.prepared import PreparedArrays
 from tighnari_models.data.preprocessing import Preprocessing
+from tighnari_models.data.scale_rows import BEST, ScaleFeatures, ScaleModels
 from tighnari_models.data.table import TablePreprocessor
 
 
@@ -58,9 +61,18 @@ class SurveyDataModule(LightningDataModule):
             table on the surveys to predict too, as the paper does (their labels are never used).
         cube_fill: what stands in for missing cube values, see `ChannelScaler`.
         seed: of the order of training surveys.
+        exclude_block: kilometres. Graph features of training surveys are then made as if their own
+            block of this size were unseen, as those of a held-out block are. Validation and test
+            surveys keep theirs, but for the scale, which training surveys give.
+        multiscale: whether multi-scale rows (modality "scales") are made besides; where
+            ``modalities`` names them they always are. A `MultiScale` model is fitted on the
+            training surveys of each split, when its first batch is asked for. Training surveys get
+            rows as if their own 10 km block were unseen.
+        presence_only: presence-only surveys that the multi-scale models see too.
 
     Raises:
-        ValueError: on a modality that the data lack, or labels that are missing.
+        ValueError: on a modality that the data lack, labels that are missing, or a block size that
+            is not positive.
 
     Source: Liu et al. 2024, sections 3.1–3.4.
 
@@ -92,6 +104,9 @@ class SurveyDataModule(LightningDataModule):
         fit_on: str = "train",
         cube_fill: str = "channel",
         seed: int = 0,
+        exclude_block: float | None = None,
+        multiscale: bool = False,
+        presence_only: SurveyTable | None = None,
     ) -> None:
         super().__init__()
         surveys.known_labels()
@@ -103,6 +118,10 @@ class SurveyDataModule(LightningDataModule):
         self.gfv, self.normalize, self.degree, self.radius_km = gfv, normalize, degree, radius_km
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.outliers, self.cube_fill = outliers, cube_fill
+        self.exclude_block = exclude_block
+        self._block: np.ndarray | None = None
+        if exclude_block is not None:
+            self._block = block_ids(surveys.lat, surveys.lon, exclude_block)
         self.split: Split | None = None
         self.preprocessing: Preprocessing | None = None
         self._seen: GraphRows | None = None  # as the training surveys' labels make them
@@ -114,7 +133,11 @@ class SurveyDataModule(LightningDataModule):
             self.frame, self.test_frame = common_columns(
                 self.frame, survey_frame(test, environment)
             )
-        self.modalities = chosen_modalities(modalities, arrays, test_arrays, test is not None)
+        self.modalities = chosen_modalities(
+            modalities, arrays, test_arrays, test is not None, multiscale
+        )
+        self.scale_models = ScaleModels(surveys, presence_only)
+        self._scales: ScaleFeatures | None = None  # of the split, once they are asked for
 
     @classmethod
     def from_folder(
@@ -171,7 +194,7 @@ class SurveyDataModule(LightningDataModule):
             train: learned from, and the only labels that graph features see.
             val: predicted after every epoch.
             preprocessing: fitted before; by default on the training surveys. Where it has no scale
-                of graph features, that alone is fitted on them.
+                of graph features, that alone is fitted on them; multi-scale rows need nothing.
 
         Shapes:
             - **train, val:** :math:`(N,)` bool
@@ -185,12 +208,14 @@ class SurveyDataModule(LightningDataModule):
         if not train.any():
             raise ValueError("nobody trains")
         other = copy.copy(self)
-        other.split = Split(train, val)
+        other.split, other._scales = Split(train, val), None
         other._seen = self._graph_rows(train) if "gfv" in self.modalities else None
         other.preprocessing = preprocessing or other._fit(train, other._seen)
         if other.preprocessing.gfv is None and other._seen is not None:
             scaler = other._seen.fit_scaler(GFVScaler(self.normalize), train)
             other.preprocessing = replace(other.preprocessing, gfv=scaler)
+        if "scales" in self.modalities:
+            other.preprocessing = replace(other.preprocessing, scales=BEST)
         return other
 
     def fit_preprocessing(self, rows: np.ndarray, gfv: bool = True) -> Preprocessing:
@@ -236,8 +261,18 @@ class SurveyDataModule(LightningDataModule):
             - **rows, visible:** :math:`(N,)` bool
         """
         visible = self._mask(visible, "visible")
+        rows, steps = self._mask(rows, "rows"), preprocessing or self._fitted()
         seen = self._graph_rows(visible) if "gfv" in self.modalities else None
-        return self._dataset(self._mask(rows, "rows"), seen, preprocessing or self._fitted())
+        scales = None
+        if "scales" in self.modalities:
+            scales = self.scale_models.rows(rows, visible)
+        return self._dataset(rows, seen, steps, scales)
+
+    def multiscale_model(self) -> MultiScale | None:
+        """The one that sees all labelled surveys, for new ones; None if there is no need of it."""
+        if "scales" not in self.modalities:
+            return None
+        return self.scale_models.of(np.ones(len(self.surveys), dtype=bool))
 
     def test_dataset(self, preprocessing: Preprocessing | None = None) -> SurveyDataset | None:
         """The surveys to predict, all labelled surveys visible; None if there are none.
@@ -250,9 +285,11 @@ class SurveyDataModule(LightningDataModule):
         graph = None
         if "gfv" in self.modalities:
             graph = GraphRows.of_new(self.graph, self.test, self.gfv, self.degree)
+        model = self.multiscale_model()
         inputs = SurveyInputs(
-            self.test.survey_id, self.species_ids, self.test_frame, self.test_arrays, graph
-        )
+            self.test.survey_id, self.species_ids, self.test_frame, self.test_arrays, graph,
+            scales=None if model is None else ScaleFeatures.of_new(model, self.test),
+        )  # fmt: skip
         return SurveyDataset(inputs, preprocessing or self.preprocessing)
 
     def test_dataloader(self) -> DataLoader[SurveyBatch]:
@@ -271,7 +308,7 @@ class SurveyDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[SurveyBatch]:
         """Batches of the training surveys; the last is left out where it is not full."""
         split = self._chosen_split()
-        data = self._dataset(split.train, self._seen, self._fitted())
+        data = self._dataset(split.train, self._seen, self._fitted(), self._split_scales())
         order = EpochShuffle(len(data), self.seed)
         if self.trainer is not None:  # worker processes read ahead before Lightning sets the epoch
             progress = self.trainer.fit_loop.epoch_progress.current
@@ -283,7 +320,8 @@ class SurveyDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[SurveyBatch]:
         """Batches of the validation surveys, in table order."""
-        data = self._dataset(self._chosen_split().val, self._seen, self._fitted())
+        split = self._chosen_split()
+        data = self._dataset(split.val, self._seen, self._fitted(), self._split_scales())
         return DataLoader(data, 2 * self.batch_size, collate_fn=collate, **self._loading())
 
     def _loading(self) -> dict[str, Any]:
@@ -297,15 +335,26 @@ class SurveyDataModule(LightningDataModule):
         graph = self.graph
         return GraphRows(
             graph.y, graph.edge_index, graph.edge_weight, len(self.surveys), visible,
-            self.gfv, self.degree,
+            self.gfv, self.degree, self._block,
         )  # fmt: skip
 
+    def _split_scales(self) -> ScaleFeatures | None:
+        """Multi-scale rows of the surveys that train or validate."""
+        if self._scales is None and "scales" in self.modalities:
+            split = self._chosen_split()
+            self._scales = self.scale_models.rows(split.train | split.val, split.train)
+        return self._scales
+
     def _dataset(
-        self, rows: np.ndarray, graph: GraphRows | None, preprocessing: Preprocessing
+        self,
+        rows: np.ndarray,
+        graph: GraphRows | None,
+        preprocessing: Preprocessing,
+        scales: ScaleFeatures | None,
     ) -> SurveyDataset:
         inputs = SurveyInputs(
             self.surveys.survey_id, self.species_ids, self.frame, self.arrays, graph,
-            self.surveys.known_labels(),
+            self.surveys.known_labels(), scales,
         )  # fmt: skip
         return SurveyDataset(inputs, preprocessing, np.flatnonzero(rows))
 
@@ -320,6 +369,8 @@ class SurveyDataModule(LightningDataModule):
         }
         if "table" in self.modalities:
             fitted["table"] = TablePreprocessor(outliers=self.outliers).fit(frame)
+        if "scales" in self.modalities:
+            fitted["scales"] = BEST
         if graph is not None:
             fitted["gfv"] = graph.fit_scaler(GFVScaler(self.normalize), rows)
         return Preprocessing(radius_km=self.radius_km, degree=self.degree, **fitted)

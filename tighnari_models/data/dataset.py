@@ -13,6 +13,7 @@ from tighnari_models.data.batch import FILES, MODALITIES, SurveyBatch
 from tighnari_models.data.graph_rows import GraphRows
 from tighnari_models.data.prepared import PreparedArrays
 from tighnari_models.data.preprocessing import Preprocessing
+from tighnari_models.data.scale_rows import ScaleFeatures
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,7 @@ class SurveyInputs:
         arrays: prepared images and cubes; they may hold more surveys than these.
         graph: graph features of these surveys.
         labels: :math:`(N, S)` scipy CSR of 0/1.
+        scales: multi-scale rows of these surveys.
     """
 
     survey_id: np.ndarray
@@ -34,6 +36,7 @@ class SurveyInputs:
     arrays: PreparedArrays | None = None
     graph: GraphRows | None = None
     labels: sparse.csr_matrix | None = None
+    scales: ScaleFeatures | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -41,6 +44,7 @@ class SurveyInputs:
         there = set() if self.arrays is None else set(self.arrays.arrays)
         there |= {"table"} if self.frame is not None else set()
         there |= {"gfv"} if self.graph is not None else set()
+        there |= {"scales"} if self.scales is not None else set()
         return tuple(name for name in MODALITIES if name in there)
 
 
@@ -155,6 +159,8 @@ class SurveyDataset(Dataset[SurveyBatch]):
         if steps.gfv is not None and self.inputs.graph is not None:
             near = self.inputs.graph.batch(rows, steps.gfv)
             fields["gfv" if isinstance(near, torch.Tensor) else "neighborhood"] = near
+        if steps.scales is not None and self.inputs.scales is not None:
+            fields["scales"], fields["scales_rest"] = self.inputs.scales.batch(rows)
         if self.inputs.labels is not None:
             labels = self.inputs.labels[rows].toarray()
             fields["y"] = torch.from_numpy(labels.astype(np.float32, copy=False))

@@ -17,13 +17,19 @@ def chosen_modalities(
     arrays: PreparedArrays | None,
     test_arrays: PreparedArrays | None,
     with_test: bool,
+    multiscale: bool = False,
 ) -> tuple[str, ...]:
     """Those that are wanted, by default all that labelled surveys and surveys to predict have.
+
+    Multi-scale rows can always be made, and are where they are wanted or ``multiscale`` is true.
 
     Raises:
         ValueError: if one is unknown or wanted and lacking.
     """
     there = {"table", "gfv"} | (set() if arrays is None else set(arrays.arrays))
+    if multiscale or "scales" in (wanted or ()):
+        there.add("scales")
+        wanted = None if wanted is None else (*wanted, "scales")
     if with_test:
         lacking = there & set(FILES)
         lacking -= set() if test_arrays is None else set(test_arrays.arrays)

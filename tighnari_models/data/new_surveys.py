@@ -11,6 +11,7 @@ from tighnari_models.data.dataset import SurveyDataset, SurveyInputs
 from tighnari_models.data.environment import read_environment, survey_frame
 from tighnari_models.data.graph_rows import GraphRows
 from tighnari_models.data.prepared import prepare
+from tighnari_models.data.scale_rows import ScaleFeatures
 from tighnari_models.tighnari import Tighnari
 
 _MONTHLY = ("Bio-pr_", "Bio-tas")  # how monthly climate columns begin
@@ -25,7 +26,8 @@ def new_surveys(
     """The test surveys of a folder, as this model was trained to see surveys.
 
     The folder needs the test metadata and the files of the model's modalities, and no training
-    data: the surveys that graph features are made of are saved with the model.
+    data: the surveys that graph features are made of are saved with the model, and so is the
+    multi-scale model.
 
     Args:
         model: from `Tighnari.from_pretrained`.
@@ -48,6 +50,13 @@ def new_surveys(
             raise SurveyDataError("the model needs graph features and was saved without surveys")
         known = SurveyGraph.from_surveys(model.surveys, steps.radius_km)
         graph = GraphRows.of_new(known, surveys, degree=steps.degree)
+    scales = None
+    if steps.scales is not None:
+        if model.multiscale is None:
+            raise SurveyDataError(
+                "the model needs multi-scale rows and was saved without the model that makes them"
+            )
+        scales = ScaleFeatures.of_new(model.multiscale, surveys, steps.scales)
     frame = None
     if steps.table is not None:
         monthly = any(name.startswith(_MONTHLY) for name in steps.table.columns)
@@ -56,5 +65,5 @@ def new_surveys(
     arrays = None
     if files:
         arrays = prepare(folder, prepared, surveys.survey_id, "test", files, max_bad_share)
-    inputs = SurveyInputs(surveys.survey_id, model.species_ids, frame, arrays, graph)
+    inputs = SurveyInputs(surveys.survey_id, model.species_ids, frame, arrays, graph, scales=scales)
     return SurveyDataset(inputs, steps)

@@ -5,6 +5,7 @@ from typing import Any
 
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.gfv import GFVScaler
+from tighnari_models.data.batch import MODALITIES
 from tighnari_models.data.scaling import ChannelScaler
 from tighnari_models.data.table import TablePreprocessor
 
@@ -23,6 +24,7 @@ class Preprocessing:
         gfv: the scale of graph feature vectors.
         radius_km: longest edge of the survey graph.
         degree: "count" or "weight", see `GFVConv`.
+        scales: how many best species a multi-scale row has; None without such rows.
 
     Source: Liu et al. 2024, section 3.1.
 
@@ -41,12 +43,12 @@ class Preprocessing:
     gfv: GFVScaler | None = None
     radius_km: float = 10.0
     degree: str = "count"
+    scales: int | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """Those that were fitted."""
-        names = ("image", "landsat", "bioclim", "table", "gfv")
-        return tuple(name for name in names if getattr(self, name) is not None)
+        return tuple(name for name in MODALITIES if getattr(self, name) is not None)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain numbers, lists and text."""
@@ -58,6 +60,8 @@ class Preprocessing:
         if self.gfv is not None:
             state["gfv"] = {"normalize": self.gfv.normalize, "scale": float(self.gfv.scale)}
         state |= {"radius_km": self.radius_km, "degree": self.degree}
+        if self.scales is not None:  # so that what was saved without stays as it was
+            state["scales"] = self.scales
         return state
 
     @classmethod
@@ -82,6 +86,7 @@ class Preprocessing:
                 gfv = GFVScaler(state["gfv"]["normalize"])
                 gfv.scale = float(state["gfv"]["scale"])
             radius_km, degree = float(state["radius_km"]), str(state["degree"])
+            scales = None if state.get("scales") is None else int(state["scales"])
         except (KeyError, TypeError) as error:
             raise SurveyDataError(f"preprocessing lacks {error}") from error
         return cls(
@@ -89,5 +94,6 @@ class Preprocessing:
             gfv=gfv,
             radius_km=radius_km,
             degree=degree,
+            scales=scales,
             **scalers,
         )

@@ -5,7 +5,7 @@ Every encoder has ``num_features``, ``forward_features(x)`` → tokens ``[B, n, 
 mode; in training only the batch norms of convolutional backbones do.
 """
 
-from tighnari_models.encoders.graph import GraphEncoder, SparseLinear
+from tighnari_models.encoders.graph import GraphEncoder, ScaleEncoder, SparseLinear, keep_rows
 from tighnari_models.encoders.image import ImageEncoder
 from tighnari_models.encoders.tabular import TabularEncoder
 from tighnari_models.encoders.temporal import TemporalViT, TimmTemporal, make_temporal
@@ -14,10 +14,12 @@ from tighnari_models.encoders.temporal_swin import TemporalSwin
 __all__ = [
     "GraphEncoder",
     "ImageEncoder",
+    "ScaleEncoder",
     "SparseLinear",
     "TabularEncoder",
     "TemporalSwin",
     "TemporalViT",
     "TimmTemporal",
+    "keep_rows",
     "make_temporal",
 ]

@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_FLOOR = 1e-4  # a probability under which differences hardly matter
+
 
 class SparseLinear(nn.Module):
     r"""A linear layer that takes sparse rows and touches only the weights that they need.
@@ -148,3 +150,49 @@ class GraphEncoder(nn.Module):
     def forward_features(self, x: Float[Tensor, "b s"]) -> Float[Tensor, "b 1 d"]:
         """The same vector as a single token."""
         return self.forward(x).unsqueeze(1)
+
+
+class ScaleEncoder(GraphEncoder):
+    r"""`GraphEncoder` on multi-scale probabilities, brought to the scale of logits.
+
+    A probability enters as :math:`\log(1 + p / 10^{-4})`, so that rare species are told apart and
+    a species that is not among the best of its survey is 0.
+
+    Example:
+        >>> encoder = ScaleEncoder(num_species=11, hidden=7, out=5)
+        >>> encoder(torch.rand(3, 11).to_sparse_csr()).shape
+        torch.Size([3, 5])
+    """
+
+    def forward(self, x: Float[Tensor, "b s"]) -> Float[Tensor, "b d"]:
+        """One vector per survey."""
+        if x.layout != torch.sparse_csr:
+            return super().forward(_compressed(x))
+        values = _compressed(x.values())
+        return super().forward(
+            torch.sparse_csr_tensor(x.crow_indices(), x.col_indices(), values, size=x.shape)
+        )
+
+
+def _compressed(probabilities: Tensor) -> Tensor:
+    return torch.log1p(probabilities / _FLOOR)
+
+
+def keep_rows(rows: Tensor, kept: Tensor) -> Tensor:
+    r"""Graph rows with zeros in place of those that are not kept; the others as they are.
+
+    Shapes:
+        - **rows:** :math:`(B, S)` sparse CSR or dense
+        - **kept:** :math:`(B,)` bool
+        - **output:** as ``rows``
+
+    Example:
+        >>> keep_rows(torch.ones(2, 3).to_sparse_csr(), torch.tensor([True, False])).to_dense()
+        tensor([[1., 1., 1.],
+                [0., 0., 0.]])
+    """
+    if rows.layout == torch.strided:
+        return rows * kept.unsqueeze(1)
+    crow, values = rows.crow_indices(), rows.values()
+    values = values * kept.repeat_interleave(crow[1:] - crow[:-1])
+    return torch.sparse_csr_tensor(crow, rows.col_indices(), values, size=rows.shape)
