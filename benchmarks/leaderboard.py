@@ -106,6 +106,12 @@ class Board:
     def _averaged(self, row: Row) -> Evaluation:
         """Mean of the members' logits; nothing is kept, since it takes no time."""
         members = [self.found[name] for name in row.members]
+        if len(members) == 1:
+            alone = members[0]
+            return evaluate_predictions(
+                alone.probabilities, self.data.surveys, alone.folds, rule=row.rule, name=row.name,
+                seconds=alone.seconds, richness=alone.richness,
+            )  # fmt: skip
         logits = sum(logit(np.clip(_dense(one), _LEAST, 1 - _LEAST)) for one in members)
         p = best_species(expit(logits / len(members)).astype(np.float32))
         return evaluate_predictions(
@@ -120,7 +126,11 @@ class Board:
         arrays: dict[str, np.ndarray] = {"survey_id": self.data.surveys.survey_id}
         for kind, one in zip(_KINDS, (found, found.random), strict=True):
             if one is not None:
-                matrices = {"probabilities": best_species(one.probabilities), "sets": one.sets}
+                matrices = {"sets": one.sets}
+                if one.richness is None:
+                    matrices["probabilities"] = best_species(one.probabilities)
+                else:  # both hold the best species already, entry by entry
+                    matrices |= {"probabilities": one.probabilities, "richness": one.richness}
                 for what, matrix in matrices.items():
                     arrays |= {f"{kind} {what} {part}": getattr(matrix, part) for part in _PARTS}
                 arrays |= {f"{kind} folds": one.folds, f"{kind} seconds": np.array(one.seconds)}
@@ -145,16 +155,18 @@ class Board:
         """The evaluation that `_keep` took apart."""
         surveys = self.data.surveys
         labels = surveys.known_labels()
-        p, sets = (
+        p, sets, richness = (
             sparse.csr_matrix(
                 tuple(arrays[f"{kind} {what} {part}"] for part in _PARTS), labels.shape
             )
-            for what in ("probabilities", "sets")
+            if f"{kind} {what} {_PARTS[0]}" in arrays
+            else None
+            for what in ("probabilities", "sets", "richness")
         )
         return Evaluation(
             row.name, f"{kind} folds", surveys, p, sets, survey_f1(sets, labels),
             arrays[f"{kind} folds"], block_ids(surveys.lat, surveys.lon),
-            float(arrays[f"{kind} seconds"]),
+            float(arrays[f"{kind} seconds"]), richness=richness,
         )  # fmt: skip
 
 

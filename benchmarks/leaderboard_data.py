@@ -20,8 +20,6 @@ SWISS_COVARIATES = (
 )  # fmt: skip
 _PLACE = ["surveyId", "lat", "lon", "year", "region"]
 _VIRTUAL_SURVEYS = 800
-# 13 covariates put nearly every Swiss site in a class of its own, so that cells merge nothing.
-_ALL_EDGES = 1_000_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +33,6 @@ class BoardData:
         presence_only: PO surveys of the same vocabulary; None if there are none.
         po_note: what a reader must know of rows with PO.
         environment: covariates by survey id, beside the metadata; None if there are none.
-        max_edges: budget of the chain; by default its own.
     """
 
     name: str
@@ -44,7 +41,6 @@ class BoardData:
     presence_only: SurveyTable | None = None
     po_note: str = ""
     environment: pd.DataFrame | None = None
-    max_edges: int | None = None
 
 
 def glc24(folder: Path, limit: int | None = None) -> BoardData:
@@ -81,7 +77,7 @@ def swiss(folder: Path, limit: int | None = None) -> BoardData:
     environment = surveys.meta[list(SWISS_COVARIATES)].set_axis(surveys.survey_id)
     title = f"Swiss forest trees, {_size(surveys, presence_only)}"
     note = "PO sites lie inside the held-out blocks too, none of them where a PA site lies."
-    return BoardData("swiss", title, surveys, presence_only, note, environment, _ALL_EDGES)
+    return BoardData("swiss", title, surveys, presence_only, note, environment)
 
 
 def virtual(folder: Path, limit: int | None = None) -> BoardData:

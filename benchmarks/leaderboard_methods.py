@@ -28,6 +28,7 @@ from tighnari_graph.splits import block_folds
 from tighnari_graph.surveys import SurveyTable
 from tighnari_models.data.environment import survey_frame
 from tighnari_models.data.table import TablePreprocessor
+from tighnari_models.held_out import Predicted
 from tighnari_models.post_processing import MODEL_THRESHOLDS
 
 TOP = 256
@@ -209,11 +210,10 @@ def chain(
     presence_only: SurveyTable | None,
     train: SurveyTable,
     held_out: SurveyTable,
-    max_edges: int | None = None,
-) -> Labels:
-    """`MultiScale` as it comes, but for the budget of its edges where one is given."""
-    model = MultiScale.fit(train, presence_only, covariates=covariates, max_edges=max_edges)
-    return model.predict(held_out, TOP).probabilities
+) -> Labels | Predicted:
+    """`MultiScale` as it comes."""
+    model = MultiScale.fit(train, presence_only, covariates=covariates)
+    return model.predict(held_out, TOP)
 
 
 def table_features(

@@ -22,6 +22,7 @@ from benchmarks.leaderboard_networks import (
     tighnari,
     torch_perceptron,
 )
+from tighnari_graph.community_f1 import CommunityF1
 from tighnari_graph.decisions import FixedK
 from tighnari_graph.ladder import STRENGTHS
 from tighnari_models.evaluation import THRESHOLD_TOP_K, RuleFit
@@ -86,15 +87,18 @@ class Row:
 
 
 def _chain(covariates: tuple[str, ...] | None, po: bool = False) -> Callable[[BoardData], Method]:
-    return lambda data: partial(
-        chain, covariates, data.presence_only if po else None, max_edges=data.max_edges
-    )
+    return lambda data: partial(chain, covariates, data.presence_only if po else None)
 
 
 def _tighnari(*modalities: str, po: bool = False) -> Callable[[BoardData], Method]:
     return lambda data: partial(
         tighnari, data.environment, data.presence_only if po else None, modalities
     )
+
+
+def _communities(name: str, po: bool = False) -> Row:
+    rule = CommunityF1.fit
+    return Row(f"{name}, sets of communities", None, (name,), (name,), rule=rule, po=po)
 
 
 def _ensemble(name: str, *members: str, po: bool = False) -> Row:
@@ -164,4 +168,6 @@ ROWS = (
     _ensemble("Tighnari and forest", TRAINED, FOREST),
     _ensemble("chain with PO and forest", CHAIN_PO, FOREST, po=True),
     _ensemble("Tighnari with PO and forest", TRAINED_PO, FOREST, po=True),
+    *(_communities(name) for name in (FOREST, CHAIN, TRAINED, "mean of chain and forest")),
+    *(_communities(name, po=True) for name in (CHAIN_PO, TRAINED_PO)),
 )  # fmt: skip

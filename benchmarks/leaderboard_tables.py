@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.leaderboard_data import BoardData
 from benchmarks.leaderboard_rows import CHAIN, MOST_SPECIES, PLAIN, Row
+from tighnari_graph.community_f1 import CommunityF1
 from tighnari_graph.decisions import FixedK, Threshold
 from tighnari_graph.expected_f1 import ExpectedF1
 from tighnari_graph.richness import RichnessTopK
@@ -35,6 +36,8 @@ RULES: dict[str, RuleFit] = {
     "expected F1, exact": ExpectedF1.fit,
     "expected F1, fast": partial(ExpectedF1.fit, method="fast"),
     "expected F1, exact, no temperature": partial(ExpectedF1.fit, calibrate=False),
+    "expected F1 of communities": CommunityF1.fit,
+    "expected F1 of communities, richness not known": lambda p, y: CommunityF1.fit(p, y),
 }
 _STEPS = {"better": "helps", "worse": "hurts"}  # what a verdict is called between steps
 
@@ -71,7 +74,12 @@ def rule_records(chain: Evaluation) -> list[dict[str, Any]]:
     """A record per decision rule, fitted on other folds than used on, on the same probabilities."""
     found = {
         name: evaluate_predictions(
-            chain.probabilities, chain.surveys, chain.folds, rule=rule, name=name
+            chain.probabilities,
+            chain.surveys,
+            chain.folds,
+            rule=rule,
+            name=name,
+            richness=chain.richness,
         )
         for name, rule in RULES.items()
     }

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from tests import oracles
+from tighnari_graph.community_f1 import CommunityF1
 from tighnari_graph.decisions import DecisionRule, FixedK, Threshold, cross_fitted
 from tighnari_graph.expected_f1 import ExpectedF1
 from tighnari_graph.richness import RichnessTopK
 from tighnari_graph.species_sets import ThresholdTopK
 
-RULES = [FixedK, Threshold, ThresholdTopK, RichnessTopK, ExpectedF1]
+RULES = [FixedK, Threshold, ThresholdTopK, RichnessTopK, ExpectedF1, CommunityF1]
 
 
 @settings(max_examples=20, deadline=None)
@@ -84,6 +85,42 @@ def test_a_survey_is_judged_by_a_rule_that_never_saw_its_fold(rule):
     changed[folds == 4] = ~changed[folds == 4]
     again = cross_fitted(rule.fit, torch.tensor(p), changed, folds).toarray()
     np.testing.assert_array_equal(again[folds == 4], sets[folds == 4])
+
+
+@pytest.mark.parametrize(
+    ("rule", "layout"),
+    [
+        (RichnessTopK, "vector"),
+        (CommunityF1, "vector"),
+        (CommunityF1, "dense"),
+        (CommunityF1, "csr"),
+        (CommunityF1, "torch csr"),
+    ],
+)
+def test_a_rule_gets_the_richness_of_the_surveys_that_it_sees(rule, layout):
+    rng = np.random.default_rng(3)
+    p = rng.random((24, 10)).astype(np.float32)
+    labels = rng.random(p.shape) < p
+    folds = np.arange(24) % 3
+    given = rng.random(24 if layout == "vector" else p.shape) * 20
+    richness = {"csr": sparse.csr_matrix, "torch csr": lambda m: torch.tensor(m).to_sparse_csr()}
+    sets = cross_fitted(
+        rule.fit, sparse.csr_matrix(p), labels, folds, richness.get(layout, np.asarray)(given)
+    )
+    for number in range(3):
+        out = folds == number
+        fitted = rule.fit(p[~out], labels[~out], richness=given[~out])
+        expected = fitted.predict(p[out], richness=given[out])
+        assert (sets[out] != expected).nnz == 0
+    assert (sets != cross_fitted(rule.fit, p, labels, folds)).nnz > 0
+
+
+def test_richness_that_fits_no_survey_or_no_rule_is_refused():
+    p, labels, folds = np.eye(4), np.eye(4, dtype=int), np.array([0, 1, 0, 1])
+    with pytest.raises(ValueError, match="richness is of 3 surveys, probabilities of 4"):
+        cross_fitted(CommunityF1.fit, p, labels, folds, np.ones(3))
+    with pytest.raises(TypeError, match="richness"):
+        cross_fitted(FixedK.fit, p, labels, folds, np.ones(4))
 
 
 def test_cross_fitting_takes_settings_and_refuses_what_is_no_partition():

@@ -1,6 +1,6 @@
 """An evaluation against plain loops, and what a method may not see."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -11,7 +11,9 @@ from scipy import sparse
 
 from tests.oracles import great_circle_km, samples_f1, threshold_top_k
 from tighnari_graph import SurveyDataError, SurveyTable, ThresholdTopK, block_folds
-from tighnari_graph.decisions import FixedK
+from tighnari_graph.community_f1 import CommunityF1
+from tighnari_graph.decisions import FixedK, cross_fitted
+from tighnari_graph.richness import RichnessTopK
 from tighnari_models.evaluation import evaluate, evaluate_predictions
 from tighnari_models.plots import plot_evaluation
 
@@ -185,6 +187,93 @@ def spoiled(train, held_out, how):
 def test_bad_output_is_refused_by_fold(how, error, text):
     with pytest.raises(error, match=text):
         evaluate(partial(spoiled, how=how), drawn_surveys(), num_folds=3)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What `MultiScale.predict` gives, as far as an evaluation knows it."""
+
+    probabilities: object
+    richness: object
+
+
+def rich_rows(train, held_out, layout=np.asarray, change=1):
+    """Two kinds of richness beside the frequencies, and twice as much in the south."""
+    p = frequency(train, held_out)
+    richness = (3.0 + 40 * (np.arange(p.shape[1]) % 2)) * np.where(held_out.lat < 45.1, 2, 1)[
+        :, None
+    ]
+    return Rows(layout(p), None if change is None else layout(richness * change))
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sparse.csr_matrix])
+def test_richness_is_kept_in_order_and_given_to_rules_that_take_it(layout):
+    table = drawn_surveys()
+    method = partial(rich_rows, layout=layout)
+    rules = [CommunityF1.fit, partial(CommunityF1.fit, powers=[1.0], scales=[1.0])]
+    for rule in rules:
+        found = evaluate(method, table, rule=rule, num_folds=3)
+        for one in (found, found.random):
+            assert sparse.issparse(one.richness) == sparse.issparse(one.probabilities)
+            richness = one.richness.toarray() if sparse.issparse(one.richness) else one.richness
+            p = frequency(table, table)
+            expected = rich_rows(table, table).richness
+            np.testing.assert_array_equal(richness, expected)
+            sets = cross_fitted(rule, one.probabilities, table.labels, one.folds, expected)
+            assert (one.sets != sets).nnz == 0
+            without = cross_fitted(rule, one.probabilities, table.labels, one.folds)
+            assert (one.sets != without).nnz > 0
+        again = evaluate_predictions(
+            found.probabilities, table, found.folds, rule=rule, richness=found.richness
+        )
+        assert (again.sets != found.sets).nnz == 0 and again.richness is not None
+    seen = []
+
+    def own(p, labels, richness):
+        seen.append(richness.shape)
+        return FixedK.fit(p, labels)
+
+    with pytest.raises(TypeError, match="richness"):  # FixedK.predict takes none
+        evaluate(method, table, rule=own, num_folds=3)
+    assert seen[0][1] == p.shape[1]
+
+
+@pytest.mark.parametrize("rule", [FixedK.fit, RichnessTopK.fit, partial(RichnessTopK.fit, max_k=9)])
+def test_other_rules_do_not_see_richness(rule):
+    table = drawn_surveys()
+    found = evaluate(rich_rows, table, rule=rule, num_folds=3, random=False)
+    expected = evaluate(frequency, table, rule=rule, num_folds=3, random=False)
+    assert (found.sets != expected.sets).nnz == 0
+    assert found.richness is not None and expected.richness is None
+
+
+def test_rows_without_richness_are_as_plain_probabilities():
+    table = drawn_surveys()
+    found = evaluate(
+        partial(rich_rows, change=None), table, rule=CommunityF1.fit, num_folds=3, random=False
+    )
+    expected = evaluate(frequency, table, rule=CommunityF1.fit, num_folds=3, random=False)
+    assert found.richness is None and (found.sets != expected.sets).nnz == 0
+
+
+def test_bad_richness_is_refused_by_fold():
+    table = drawn_surveys()
+    with pytest.raises(ValueError, match=r"fold 0: \d+ of the richness values are negative$"):
+        evaluate(partial(rich_rows, change=-1), table, num_folds=3)
+    with pytest.raises(ValueError, match=r"fold 0: \d+ of the richness values are not finite"):
+        evaluate(partial(rich_rows, change=np.nan), table, num_folds=3)
+    with pytest.raises(ValueError, match=r"fold 0: richness values are \(\d+, 22\), expected"):
+        evaluate(lambda a, b: Rows(frequency(a, b), frequency(a, b)[:, 1:]), table, num_folds=3)
+    calls = []
+
+    def sometimes(train, held_out):
+        calls.append(1)
+        return rich_rows(train, held_out, change=None if len(calls) in (2, 3) else 1)
+
+    with pytest.raises(ValueError, match="fold 1: with richness in some folds, without it in"):
+        evaluate(sometimes, table, num_folds=3)
+    with pytest.raises(ValueError, match="fold 1: with richness in some folds, without it in"):
+        evaluate(sometimes, table, num_folds=3)  # its third call is the first with richness
 
 
 def test_bad_folds_are_refused():

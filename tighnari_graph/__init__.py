@@ -6,6 +6,7 @@ Cross-Attention Using Graph-Based and Vision Backbone-Extracted Features*, CLEF 
 
 from tighnari_graph.block_shift import feature_shift
 from tighnari_graph.calibration import Temperature, calibration_error, reliability
+from tighnari_graph.community_f1 import CommunityF1
 from tighnari_graph.covariates import Covariates
 from tighnari_graph.decisions import DecisionRule, FixedK, Threshold, cross_fitted
 from tighnari_graph.errors import SurveyDataError
@@ -36,6 +37,7 @@ from tighnari_graph.surveys import SurveyTable
 __version__ = "0.2.0"
 
 __all__ = [
+    "CommunityF1",
     "Covariates",
     "DecisionRule",
     "ExpectedF1",

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from tighnari_graph.command import Options, run
+from tighnari_graph.recipe import RECIPES
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,6 +23,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", default=Options.out, help="where results go"
     )
+    parser.add_argument(
+        "--recipe", choices=RECIPES, default=Options.recipe,
+        help="best: multi-scale chain with PO kernels, sets of whole communities; paper: survey "
+        "graph of one radius, Threshold Top-K, PO lists",
+    )  # fmt: skip
     parser.add_argument(
         "--limit", type=_positive, metavar="N",
         help="use N training surveys (whole blocks) for a first look",

@@ -18,6 +18,7 @@ from tighnari_graph.folder import DataFolder
 from tighnari_graph.gfv import graph_feature_vectors
 from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.ladder import PO_PART, Ladder, climb, po_lists
+from tighnari_graph.multiscale import MultiScale
 from tighnari_graph.neighbors import count_edges, count_edges_between
 from tighnari_graph.plots import plot_degrees, plot_ladder, plot_survey_map, plot_threshold_top_k
 from tighnari_graph.readers import (
@@ -26,6 +27,7 @@ from tighnari_graph.readers import (
     read_glc24_test,
     species_vocabulary,
 )
+from tighnari_graph.recipe import HeldOutScales, hold_out_scales
 from tighnari_graph.report import Report, key_values
 from tighnari_graph.shares import LEVELS, FrequencyPrior, NeighborShares
 from tighnari_graph.sparse import scipy_csr
@@ -44,6 +46,7 @@ class Options:
 
     data: Path | None = None
     out: Path = Path("out/graph")
+    recipe: str = "best"
     limit: int | None = None
     folds: int = 5
     radius_km: float = 10.0
@@ -77,15 +80,24 @@ def run(options: Options) -> dict[str, object]:
 
     levels = tuple(level for level in LEVELS if train.has(level) and test.has(level))
     lists = None if po is None else po_lists(train, po, options.radius_km)
-    folds = block_folds(train, options.folds, seed=options.seed)
-    ladder = climb(train, folds, lists, options.radius_km, levels)
+    block = block_folds(train, options.folds, seed=options.seed)
+    ladder = climb(train, block, lists, options.radius_km, levels)
     folds = random_folds(train, options.folds, options.seed)
     random = climb(train, folds, lists, options.radius_km, levels, "random folds")
     _say(
-        f"block-fold samples-F1 {ladder.score:.4f} with K = {ladder.rule.k}, "
+        f"survey graph of {options.radius_km:g} km: block-fold samples-F1 {ladder.score:.4f} with "
+        f"K = {ladder.rule.k}, "
         f"θ = {ladder.rule.threshold:.2f}, λ = {ladder.strength:g} km "
         f"(random folds would claim {random.score:.4f})"
     )
+
+    scales = None
+    if options.recipe == "best":
+        scales = {"without PO": hold_out_scales(train, block, None, options.seed)}
+        if po is not None:
+            scales["with PO"] = hold_out_scales(train, block, po, options.seed)
+        for name, found_scales in scales.items():
+            _say(f"multi-scale {name}: block-fold samples-F1 {found_scales.score:.4f}")
 
     graph = SurveyGraph.from_surveys(train, options.radius_km)
     hetero = graph.attach(test, po)
@@ -93,22 +105,34 @@ def run(options: Options) -> dict[str, object]:
     for target in ("survey", "test"):
         with written_whole(out / f"gfv_{target}.npz") as part, part.open("wb") as file:
             sparse.save_npz(file, scipy_csr(graph_feature_vectors(hetero, target=target)))
-    shares = NeighborShares.of_test(hetero, FrequencyPrior.fit(train, test, levels))
-    predicted = ladder.rule.predict(shares.probabilities(ladder.strength))
-    corrected = predicted
-    if po is not None:
-        corrected = sparse.csr_matrix(predicted.maximum(scipy_csr(species_lists(hetero))))
+    if scales is None:
+        shares = NeighborShares.of_test(hetero, FrequencyPrior.fit(train, test, levels))
+        predicted = ladder.rule.predict(shares.probabilities(ladder.strength))
+        corrected = predicted
+        if po is not None:
+            corrected = sparse.csr_matrix(predicted.maximum(scipy_csr(species_lists(hetero))))
+    else:
+        model = MultiScale.fit(train, po, seed=options.seed)
+        model.save(out / "multiscale.safetensors")
+        rows = model.predict(test)
+        rule = list(scales.values())[-1].rule
+        predicted = corrected = rule.predict(rows.probabilities, richness=rows.richness)
     submission = write_submission(
         out / "submission.csv", test.survey_id, corrected, train.species_ids
     )
     check_submission(submission, test.survey_id, train.species_ids)
 
     summary = _summary(graph, hetero, ladder, random, corrected, found, test)
-    summary["species added by PO lists"] = corrected.nnz - predicted.nnz
+    summary["recipe"] = options.recipe
+    if scales is None:
+        summary["species added by PO lists"] = corrected.nnz - predicted.nnz
+    else:
+        for name, found_scales in scales.items():
+            summary[f"multi-scale {name}, block-fold samples-F1"] = round(found_scales.score, 4)
     summary["seconds"] = round(time.perf_counter() - begin, 1)
     with written_whole(out / "summary.json") as part:
         part.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-    _report(out / "report.html", graph, test, train, ladder, random, summary, options)
+    _report(out / "report.html", graph, test, train, ladder, random, scales, summary, options)
     _say("")
     for key, value in summary.items():
         _say(f"{key:<38} {value:,}" if isinstance(value, int) else f"{key:<38} {value}")
@@ -214,6 +238,7 @@ def _report(
     train: SurveyTable,
     ladder: Ladder,
     random: Ladder,
+    scales: dict[str, HeldOutScales] | None,
     summary: dict[str, object],
     options: Options,
 ) -> None:
@@ -245,12 +270,14 @@ def _report(
         index=True,
     )
     table = ladder.table.assign(**{"random folds": random.table["samples-F1"]})
+    if scales is not None:
+        table = pd.concat([table, *(found.table for found in scales.values())])
     report.add(
         "The ladder",
         "Samples-F1 on held-out 10 km blocks, with K, θ and λ chosen on the other folds; beside "
         "it the best that the same folds could give, and what random folds would have claimed.",
         table=table.round(4),
-        figure=plot_ladder(table["samples-F1"].to_dict(), table["random folds"].to_dict()),
+        figure=plot_ladder(table["samples-F1"].to_dict(), table["random folds"].dropna().to_dict()),
         index=True,
     )
     report.add(

@@ -1,7 +1,7 @@
 """Probabilities → species sets: what every rule offers, the two plainest rules, and cross-fitting.
 
-Every rule takes a prefix of the species in order of probability (equal ones in order of column);
-rules differ in how long the prefix is. A species of probability 0 is in no set.
+All rules but `CommunityF1` take a prefix of the species in order of probability (equal ones in
+order of column), and differ in how long it is. A species of probability 0 is in no set.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,8 +20,8 @@ from tighnari_graph.species_sets import KS, THRESHOLDS, ThresholdTopK, labels_to
 class DecisionRule(Protocol):
     """What turns probabilities into species sets: fitted on some surveys, used on others.
 
-    `FixedK`, `Threshold`, `ThresholdTopK`, `RichnessTopK` and `ExpectedF1` are such rules. A rule
-    is fitted on probabilities from a model that never saw those surveys' labels.
+    `FixedK`, `Threshold`, `ThresholdTopK`, `RichnessTopK`, `ExpectedF1` and `CommunityF1` are such
+    rules. A rule is fitted on probabilities from a model that never saw those surveys' labels.
 
     Example:
         >>> isinstance(FixedK(25), DecisionRule), isinstance(ThresholdTopK(44, 0.23), DecisionRule)
@@ -136,10 +136,11 @@ class Threshold:
 
 
 def cross_fitted(
-    rule_fit: Callable[[Labels, Labels], DecisionRule],
+    rule_fit: Callable[..., DecisionRule],
     probabilities: Labels,
     labels: Labels,
     folds: np.ndarray,
+    richness: Labels | None = None,
 ) -> sparse.csr_matrix:
     r"""The set of every survey by a rule that never saw its fold: what a rule is worth, honestly.
 
@@ -148,14 +149,19 @@ def cross_fitted(
         probabilities: of surveys that were held out when they were predicted.
         labels: 0/1.
         folds: fold of each survey, from `block_folds`.
+        richness: what the rule takes as ``richness``, both where it is fitted and where it is used:
+            `RichnessTopK` one number a survey, `CommunityF1` that or one beside each probability.
 
     Shapes:
         - **probabilities, labels:** :math:`(N, S)`
         - **folds:** :math:`(N,)`
+        - **richness:** :math:`(N,)` or :math:`(N, S)`
         - **output:** :math:`(N, S)` scipy CSR float32 of 0/1
 
     Raises:
-        ValueError: if there is one fold only, or not one number a survey.
+        ValueError: if there is one fold only, or not one number a survey; if richness is of other
+            surveys.
+        TypeError: if richness is given to a rule that takes none.
 
     Example:
         >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.6], [0.6, 0.5]])
@@ -174,11 +180,24 @@ def cross_fitted(
     numbers = np.unique(folds)
     if len(numbers) < 2:
         raise ValueError(f"cross-fitting needs two folds or more, got {len(numbers)}")
+    beside = _richness_rows(richness, rows.shape[0])
     parts, order = [], []
     for number in numbers:
         held_out = folds == number
-        rule = rule_fit(rows[~held_out], truth[~held_out])
-        parts.append(rule.predict(rows[held_out]))
+        rule = rule_fit(rows[~held_out], truth[~held_out], **beside(~held_out))
+        parts.append(rule.predict(rows[held_out], **beside(held_out)))
         order.append(np.flatnonzero(held_out))
     back = np.argsort(np.concatenate(order))
     return joined_sets(parts, rows.shape[1], None)[back]
+
+
+def _richness_rows(
+    richness: Labels | None, num: int
+) -> Callable[[np.ndarray], dict[str, np.ndarray | sparse.csr_matrix]]:
+    """Mask of surveys → the keyword argument with their richness; none if there is no richness."""
+    if richness is None:
+        return lambda mask: {}
+    given = np.asarray(richness) if len(richness.shape) == 1 else plain_rows(richness)
+    if given.shape[0] != num:
+        raise ValueError(f"richness is of {given.shape[0]} surveys, probabilities of {num}")
+    return lambda mask: {"richness": given[mask]}

@@ -251,10 +251,11 @@ class MultiScale:
         for rows in tqdm(runs, "multi-scale", delay=2, disable=None, leave=False):
             own = None if blocks is None else blocks[rows]
             prior = self._prior(own)
-            frequency = prior.clamp(min=torch.finfo(prior.dtype).tiny)
             with torch.no_grad():
                 edges = self._edges(targets.at(rows), own)
-                found = self.chain.with_richness(edges, prior, self._prior(own, of=1) / frequency)
+                # a species that only presence-only surveys know is in surveys of mean richness
+                known = torch.where(prior > 0, self._prior(own, of=1) / prior, prior.sum(-1, True))
+                found = self.chain.with_richness(edges, prior, known)
             p, richness = (part.numpy() for part in found)
             columns, best = top_species(p, top)
             indptr = np.arange(len(rows) + 1) * columns.shape[1]

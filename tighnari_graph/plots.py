@@ -105,14 +105,14 @@ def plot_threshold_top_k(rule: ThresholdTopK, ax: Axes | None = None) -> Axes:
 def plot_ladder(
     scores: dict[str, float], claimed: dict[str, float], ax: Axes | None = None
 ) -> Axes:
-    """Samples-F1 of each step on block folds, and what random folds would have claimed."""
+    """Samples-F1 of each step on block folds, and what random folds would have claimed of some."""
     ax = _axes(ax, (7, 0.45 * len(scores) + 1))
     names = list(scores)[::-1]
     place = np.arange(len(names))
     ax.barh(place, [scores[n] for n in names], height=0.55, color=_BAR, label="block folds")
-    ax.plot(
-        [claimed[n] for n in names], place, "o", mfc="none", color=_ISOLATE, label="random folds"
-    )
+    known = [at for at in place if names[at] in claimed]
+    values = [claimed[names[at]] for at in known]
+    ax.plot(values, known, "o", mfc="none", color=_ISOLATE, label="random folds")
     for at, name in enumerate(names):
         ax.text(scores[name], at, f" {scores[name]:.3f}", va="center", fontsize="small")
     ax.set_yticks(place, names)

@@ -8,22 +8,32 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 from typing import TypeAlias
 
 import numpy as np
-from scipy import sparse
 
 from tighnari_graph.decisions import DecisionRule, cross_fitted
 from tighnari_graph.metrics import survey_f1
+from tighnari_graph.richness import RichnessTopK
 from tighnari_graph.sparse import Labels
 from tighnari_graph.species_sets import ThresholdTopK
 from tighnari_graph.splits import block_folds, block_ids, random_folds
 from tighnari_graph.surveys import SurveyTable
 from tighnari_models.evaluation_result import Evaluation
-from tighnari_models.held_out import Method, checked_folds, checked_rows, hold_out
+from tighnari_models.held_out import (
+    RICHNESS,
+    HeldOut,
+    Method,
+    checked_folds,
+    checked_rows,
+    hold_out,
+)
 from tighnari_models.post_processing import MODEL_THRESHOLDS
 
-RuleFit: TypeAlias = Callable[[Labels, Labels], DecisionRule]
+RuleFit: TypeAlias = Callable[..., DecisionRule]
+"""Probabilities and labels, and if it has a parameter ``richness`` that too → a fitted rule."""
+
 THRESHOLD_TOP_K: RuleFit = partial(ThresholdTopK.fit, thresholds=MODEL_THRESHOLDS)
 BLOCK_FOLDS, RANDOM_FOLDS = "block folds", "random folds"
 
@@ -43,9 +53,12 @@ def evaluate(
 
     Args:
         method: called with the training surveys and the held-out ones, which have
-            ``labels=None``; gives probabilities [held-out surveys, species], dense or sparse.
+            ``labels=None``; gives probabilities [held-out surveys, species], dense or sparse, or
+            what has ``probabilities`` and ``richness``, such as `ScaleRows`.
         surveys: labelled surveys.
-        rule: fits what turns probabilities into species sets, as ``ThresholdTopK.fit`` does.
+        rule: fits what turns probabilities into species sets, as ``ThresholdTopK.fit`` does. If the
+            method gives richness, a rule that takes it beside each species, such as
+            ``CommunityF1.fit``, gets it.
         num_folds: how many folds.
         block_km: side of a block.
         seed: of both kinds of folds.
@@ -74,8 +87,8 @@ def evaluate(
     blocks = block_ids(surveys.lat, surveys.lon, block_km)
     found = []
     for kind, fold in folds.items():
-        probabilities, seconds = hold_out(method, surveys, fold, f"{name}, {kind}")
-        found.append(_scored(name, kind, surveys, probabilities, rule, fold, blocks, seconds))
+        rows = hold_out(method, surveys, fold, f"{name}, {kind}")
+        found.append(_scored(name, kind, surveys, rows, rule, fold, blocks))
     return replace(found[0], random=found[1]) if random else found[0]
 
 
@@ -88,6 +101,7 @@ def evaluate_predictions(
     block_km: float = 10.0,
     name: str = "predictions",
     seconds: float = math.nan,
+    richness: Labels | None = None,
 ) -> Evaluation:
     r"""Evaluate probabilities that were made elsewhere, such as those of a trained model.
 
@@ -102,9 +116,10 @@ def evaluate_predictions(
         block_km: side of the blocks that intervals draw.
         name: of the method.
         seconds: that it took.
+        richness: expected richness of a survey that has the species, for rules that take it.
 
     Shapes:
-        - **probabilities:** :math:`(N, S)`
+        - **probabilities, richness:** :math:`(N, S)`
         - **folds:** :math:`(N,)`
 
     Raises:
@@ -112,27 +127,37 @@ def evaluate_predictions(
     """
     folds = checked_folds(folds, len(surveys))
     shape = (len(surveys), len(surveys.species_ids))
-    rows = checked_rows(probabilities, shape, name)
+    beside = None if richness is None else checked_rows(richness, shape, name, RICHNESS)
+    rows = HeldOut(checked_rows(probabilities, shape, name), beside, seconds)
     blocks = block_ids(surveys.lat, surveys.lon, block_km)
     split = len(np.unique(np.stack([blocks, folds]), axis=1).T) > len(np.unique(blocks))
     kind = RANDOM_FOLDS if split else BLOCK_FOLDS
-    return _scored(name, kind, surveys, rows, rule, folds, blocks, seconds)
+    return _scored(name, kind, surveys, rows, rule, folds, blocks)
 
 
 def _scored(
     name: str,
     kind: str,
     surveys: SurveyTable,
-    probabilities: np.ndarray | sparse.csr_matrix,
+    rows: HeldOut,
     rule: RuleFit,
     folds: np.ndarray,
     blocks: np.ndarray,
-    seconds: float,
 ) -> Evaluation:
     labels = surveys.known_labels()
-    sets = cross_fitted(rule, probabilities, labels, folds)
-    f1 = survey_f1(sets, labels)
-    return Evaluation(name, kind, surveys, probabilities, sets, f1, folds, blocks, seconds)
+    richness = rows.richness if _takes_richness(rule) else None
+    sets = cross_fitted(rule, rows.probabilities, labels, folds, richness)
+    return Evaluation(
+        name, kind, surveys, rows.probabilities, sets, survey_f1(sets, labels), folds, blocks,
+        rows.seconds, richness=rows.richness,
+    )  # fmt: skip
+
+
+def _takes_richness(rule: RuleFit) -> bool:
+    """Whether a rule takes richness beside each species; `RichnessTopK` takes one a survey."""
+    inner = rule.func if isinstance(rule, partial) else rule
+    one_each = getattr(inner, "__self__", None) is RichnessTopK
+    return "richness" in signature(rule).parameters and not one_each
 
 
 def _name_of(method: Method) -> str:

@@ -32,6 +32,8 @@ class Evaluation:
         blocks: :math:`(N,)` the block of each survey, which intervals draw.
         seconds: that the method took for all the folds; NaN if unknown.
         random: the same method on random folds; None if it was not tried.
+        richness: :math:`(N, S)`, expected richness of a survey that has the species, as the method
+            gave it; None if it gave none.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Evaluation:
     blocks: np.ndarray
     seconds: float = math.nan
     random: "Evaluation | None" = None
+    richness: np.ndarray | sparse.csr_matrix | None = None
 
     def __repr__(self) -> str:
         low, high = self.interval

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from scipy import sparse
@@ -13,16 +13,51 @@ from tighnari_graph.sparse import Labels
 from tighnari_graph.species_sets import plain_rows
 from tighnari_graph.surveys import SurveyTable
 
-Method: TypeAlias = Callable[[SurveyTable, SurveyTable], Labels]
+PROBABILITIES, RICHNESS = "probabilities", "richness values"
+
+
+@runtime_checkable
+class Predicted(Protocol):
+    """Probabilities, and what a rule such as `CommunityF1` uses besides; as `ScaleRows` is."""
+
+    @property
+    def probabilities(self) -> Labels:
+        """Of every species: [surveys, species]."""
+        ...
+
+    @property
+    def richness(self) -> Labels | None:
+        """Expected richness of a survey that has the species: [surveys, species], or None."""
+        ...
+
+
+Method: TypeAlias = Callable[[SurveyTable, SurveyTable], Labels | Predicted]
 """Training surveys and held-out ones (without labels) → probabilities of the held-out ones.
 
-The output is [surveys, species], a column for each of ``species_ids`` of the training surveys.
+The output is [surveys, species], a column for each of ``species_ids`` of the training surveys; or
+it has such ``probabilities`` and ``richness``.
 """
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    r"""What a method predicted for all surveys while they were held out.
+
+    Attributes:
+        probabilities: :math:`(N, S)` float32 in the order of the surveys, dense if the method made
+            them so, else CSR.
+        richness: :math:`(N, S)` likewise; None if the method gives none.
+        seconds: that the method took.
+    """
+
+    probabilities: np.ndarray | sparse.csr_matrix
+    richness: np.ndarray | sparse.csr_matrix | None
+    seconds: float
 
 
 def hold_out(
     method: Method, surveys: SurveyTable, folds: np.ndarray, title: str = "held-out folds"
-) -> tuple[np.ndarray | sparse.csr_matrix, float]:
+) -> HeldOut:
     r"""Predict every fold by what the method learns from the others.
 
     Args:
@@ -32,17 +67,12 @@ def hold_out(
         folds: fold of each.
         title: what the progress bar and errors say.
 
-    Returns:
-        Probabilities in the order of the surveys, float32, dense if the method made them so, else
-        CSR; and the seconds that the method took.
-
     Shapes:
         - **folds:** :math:`(N,)`
-        - **output:** :math:`(N, S)`
 
     Raises:
         ValueError: naming the fold, if the method's output is of another shape, not finite or
-            negative; if there are fewer than two folds.
+            negative, or has richness in some folds only; if there are fewer than two folds.
 
     Example:
         >>> import pandas as pd
@@ -50,7 +80,7 @@ def hold_out(
         ...     "year": 2020, "speciesId": [5, 5, 9]})
         >>> def frequency(train, held_out):
         ...     return np.tile(train.labels.toarray().mean(axis=0), (len(held_out), 1))
-        >>> hold_out(frequency, SurveyTable.from_long(rows), np.array([0, 0, 1]))[0]
+        >>> hold_out(frequency, SurveyTable.from_long(rows), np.array([0, 0, 1])).probabilities
         array([[0., 1.],
                [0., 1.],
                [1., 0.]], dtype=float32)
@@ -58,33 +88,57 @@ def hold_out(
     surveys.known_labels()
     folds = checked_folds(folds, len(surveys))
     width = len(surveys.species_ids)
-    dense: np.ndarray | None = None  # filled in place: no second copy of a large matrix
-    parts: list[sparse.csr_matrix] = []
+    shown, richness = _Stack(folds, width), _Stack(folds, width)
     seconds = 0.0
-    numbers = np.unique(folds)
-    for number in tqdm(numbers, title, delay=2, disable=None, leave=False):
+    for number in tqdm(np.unique(folds), title, delay=2, disable=None, leave=False):
         held_out = folds == number
         train, hidden = surveys.subset(~held_out), surveys.subset(held_out)
         start = time.perf_counter()
         found = method(train, replace(hidden, labels=None))
         seconds += time.perf_counter() - start
-        part = checked_rows(found, (len(hidden), width), f"{title}, fold {number}")
-        if number == numbers[0] and isinstance(part, np.ndarray):
-            dense = np.empty((len(surveys), width), dtype=np.float32)
-        if dense is None:
-            parts.append(sparse.csr_matrix(part))
+        where, shape = f"{title}, fold {number}", (len(hidden), width)
+        p, beside = (
+            (found.probabilities, found.richness) if isinstance(found, Predicted) else (found, None)
+        )
+        shown.put(held_out, checked_rows(p, shape, where))
+        if beside is not None:
+            richness.put(held_out, checked_rows(beside, shape, where, RICHNESS))
+        if richness.filled not in (0, shown.filled):
+            raise ValueError(f"{where}: with richness in some folds, without it in others")
+    return HeldOut(shown.whole(), richness.whole() if richness.filled else None, seconds)
+
+
+class _Stack:
+    """Rows of fold after fold, in the order of the surveys: dense if the first ones are."""
+
+    def __init__(self, folds: np.ndarray, width: int) -> None:
+        self.filled = 0
+        self._folds, self._shape = folds, (len(folds), width)
+        self._dense: np.ndarray | None = None  # filled in place: no second copy of a large matrix
+        self._parts: list[sparse.csr_matrix] = []
+
+    def put(self, held_out: np.ndarray, part: np.ndarray | sparse.csr_matrix) -> None:
+        """The rows of the next fold."""
+        if self.filled == 0 and isinstance(part, np.ndarray):
+            self._dense = np.empty(self._shape, dtype=np.float32)
+        if self._dense is None:
+            self._parts.append(sparse.csr_matrix(part))
         else:
-            dense[held_out] = part if isinstance(part, np.ndarray) else part.toarray()
-    if dense is not None:
-        return dense, seconds
-    back = np.argsort(np.argsort(folds, kind="stable"))
-    return sparse.csr_matrix(sparse.vstack(parts, format="csr")[back]), seconds
+            self._dense[held_out] = part if isinstance(part, np.ndarray) else part.toarray()
+        self.filled += 1
+
+    def whole(self) -> np.ndarray | sparse.csr_matrix:
+        """All rows."""
+        if self._dense is not None:
+            return self._dense
+        back = np.argsort(np.argsort(self._folds, kind="stable"))
+        return sparse.csr_matrix(sparse.vstack(self._parts, format="csr")[back])
 
 
 def checked_rows(
-    found: object, shape: tuple[int, int], where: str
+    found: object, shape: tuple[int, int], where: str, what: str = PROBABILITIES
 ) -> np.ndarray | sparse.csr_matrix:
-    """Probabilities as float32, dense or CSR as they came, if they are what they must be.
+    """Probabilities or richness as float32, dense or CSR as they came, if they are such.
 
     Raises:
         TypeError: saying where, if they are no matrix.
@@ -97,21 +151,22 @@ def checked_rows(
         ValueError: block folds, fold 3: 1 of the probabilities is not finite
     """
     if not isinstance(found, Labels):
-        raise TypeError(f"{where}: expected a matrix of probabilities, got {type(found).__name__}")
+        raise TypeError(f"{where}: expected a matrix of {what}, got {type(found).__name__}")
     given = tuple(found.shape)
     if given != shape:
         raise ValueError(
-            f"{where}: probabilities are {given}, expected {shape}, a row a survey and a column a "
+            f"{where}: {what} are {given}, expected {shape}, a row a survey and a column a "
             "species of the training surveys"
         )
     rows = plain_rows(found).astype(np.float32, copy=False)
     values = rows if isinstance(rows, np.ndarray) else rows.data
     if values.size and not np.isfinite([values.min(), values.max()]).all():
         bad = values.size - int(np.isfinite(values).sum())
-        raise ValueError(f"{where}: {_count(bad)} not finite")
+        raise ValueError(f"{where}: {_count(bad, what)} not finite")
     if values.size and values.min() < 0:
         bad = int((values < 0).sum())
-        raise ValueError(f"{where}: {_count(bad)} negative (are they logits?)")
+        hint = " (are they logits?)" if what == PROBABILITIES else ""
+        raise ValueError(f"{where}: {_count(bad, what)} negative{hint}")
     return rows
 
 
@@ -129,5 +184,5 @@ def checked_folds(folds: np.ndarray, num: int) -> np.ndarray:
     return folds
 
 
-def _count(bad: int) -> str:
-    return f"{bad} of the probabilities {'is' if bad == 1 else 'are'}"
+def _count(bad: int, what: str) -> str:
+    return f"{bad} of the {what} {'is' if bad == 1 else 'are'}"
