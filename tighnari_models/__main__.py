@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from tighnari_graph.recipe import RECIPES
 from tighnari_models.command import Options, run
 from tighnari_models.data.batch import MODALITIES
 from tighnari_models.presets import PRESETS
@@ -28,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     add("--preset", choices=tuple(PRESETS), default=Options.preset,
         help="paper: Swin-T, Temporal-Swin, HCAM, 10 folds; light: EfficientNet-B0 for the images; "
         "demo: small, from scratch")  # fmt: skip
+    add("--recipe", choices=RECIPES, default=Options.recipe,
+        help="best: the preset with multi-scale rows and sets of whole communities where it has "
+        "them; paper: without, Threshold Top-K and PO lists")  # fmt: skip
     add("--limit", type=_positive, metavar="N",
         help="use N training surveys (whole blocks) for a first look")  # fmt: skip
     add("--folds", type=_folds, help="models to fuse; by default the preset's")

@@ -21,10 +21,11 @@ from tighnari_graph.surveys import SurveyTable
 from tighnari_graph.truth import true_score
 from tighnari_graph.virtual import virtual_europe
 from tighnari_models.cross_fusion import FusionResult, cross_fusion
-from tighnari_models.data.batch import MODALITIES
+from tighnari_models.data.batch import PAPER_MODALITIES
 from tighnari_models.data.datamodule import SurveyDataModule
+from tighnari_models.data.scale_rows import ScaleModels
 from tighnari_models.estimate import estimate
-from tighnari_models.post_processing import PostProcessing
+from tighnari_models.post_processing import PostProcessing, listed_probabilities
 from tighnari_models.prediction import predict
 from tighnari_models.presets import PRESETS, Preset, hcam_possible
 from tighnari_models.report import write_report
@@ -45,6 +46,7 @@ class Options:
     data: Path | None = None
     out: Path = Path("out/models")
     preset: str = "demo"
+    recipe: str = "best"
     limit: int | None = None
     folds: int | None = None
     epochs: int | None = None
@@ -90,7 +92,8 @@ def run(options: Options) -> dict[str, object]:
     )  # fmt: skip
     _say(f"survey graph alone, on the same folds of {len(data.surveys):,} surveys")
     graph_only = graph_only_f1(data.surveys, fusion)
-    scored = score_tuning(data.surveys, fusion, po, graph_only, parts)
+    scales = data.scale_models if "scales" in data.modalities else None
+    scored = score_tuning(data.surveys, fusion, po, graph_only, parts, scales)
     unseen = None if preset.warm_start else score_out_of_fold(data.surveys, fusion, graph_only)
 
     test = data.test_dataset(fusion.folds[0].model.preprocessing)
@@ -101,10 +104,15 @@ def run(options: Options) -> dict[str, object]:
             _say(f"  to predict: {count:,} × {note}")
     logits = predict([fold.model for fold in fusion.folds], test, out=out / "logits_test.npy")
     write_array(out / "logits_tuning.npy", fusion.logits.astype(np.float16))
-    probabilities = expit(np.asarray(logits, dtype=np.float32))
-    predicted = scored.rule.predict(probabilities)
+    model = data.multiscale_model()
+    if scored.community is not None and model is not None:
+        richness = model.predict(replace(data.test, labels=None)).richness
+        listed = listed_probabilities(logits, richness)
+        predicted = scored.community.predict(listed, richness=richness)
+    else:
+        predicted = scored.rule.predict(expit(np.asarray(logits, dtype=np.float32)))
     corrected = predicted
-    if po is not None:
+    if po is not None and scored.community is None:
         lists = scipy_csr(species_lists(data.graph.attach(replace(data.test, labels=None), po)))
         corrected = sparse.csr_matrix(predicted.maximum(lists))
     submission = write_submission(
@@ -147,6 +155,8 @@ def _chosen_preset(options: Options) -> Preset:
     changes: dict[str, object] = {name: v for name, v in given.items() if v is not None}
     if options.epochs is not None:
         changes["fine_tune_epochs"] = min(preset.fine_tune_epochs, options.epochs)
+    if options.recipe == "paper":
+        changes["multiscale"] = False
     model = dict(preset.model)
     if options.pretrained is not None:
         model["pretrained"] = options.pretrained
@@ -176,17 +186,19 @@ def _read(
     data = SurveyDataModule.from_folder(
         folder, options.out / "prepared", options.modalities, options.limit,
         options.max_bad_share, batch_size=preset.batch_size, num_workers=options.workers,
-        seed=options.seed,
+        seed=options.seed, multiscale=preset.multiscale and options.modalities is None,
     )  # fmt: skip
     labels = data.surveys.known_labels()
     _say(f"training: {len(data.surveys):,} surveys, {labels.nnz:,} labels")
     if options.limit is not None:
         _say(f"  --limit {options.limit:,}: whole blocks, the other surveys are left out")
     _say(f"to predict: {0 if data.test is None else len(data.test):,} surveys")
-    missing = [name for name in MODALITIES if name not in data.modalities]
+    missing = [name for name in PAPER_MODALITIES if name not in data.modalities]
     _say(f"modalities: {', '.join(data.modalities)}; missing: {', '.join(missing) or 'none'}")
     po = None if found.po is None else read_glc24_po(found.po, data.species_ids)
     _say(f"presence-only: {'no file' if po is None else f'{len(po):,} surveys'}")
+    if "scales" in data.modalities:
+        data.scale_models = ScaleModels(data.surveys, po)
     return data, po
 
 

@@ -7,6 +7,8 @@ import pandas as pd
 from scipy import sparse
 from scipy.special import expit
 
+from tighnari_graph.community_f1 import CommunityF1
+from tighnari_graph.decisions import cross_fitted
 from tighnari_graph.metrics import survey_f1
 from tighnari_graph.species_sets import KS, ThresholdTopK
 from tighnari_models.bootstrap import block_interval
@@ -23,12 +25,15 @@ class PostProcessing:
     Attributes:
         table: a row per step with its samples-F1 and the 95 % interval over blocks.
         rule: Threshold Top-K fitted on all the surveys, with the scores of every K and θ.
+        community: `CommunityF1` fitted on all of them; None where there is no richness, or where
+            Threshold Top-K scores higher.
         survey_f1: step → :math:`(n,)` F1 of every survey.
     """
 
     table: pd.DataFrame
     rule: ThresholdTopK
     survey_f1: dict[str, np.ndarray]
+    community: CommunityF1 | None = None
 
 
 def post_processing(
@@ -38,6 +43,7 @@ def post_processing(
     blocks: np.ndarray,
     lists: sparse.csr_matrix | None = None,
     graph_only: np.ndarray | None = None,
+    richness: sparse.csr_matrix | None = None,
 ) -> PostProcessing:
     r"""Score plain Top-K, tuned K, Threshold Top-K and the correction with PO lists.
 
@@ -50,9 +56,10 @@ def post_processing(
         blocks: 10 km block of each survey, which intervals are drawn over.
         lists: species lists of PO surveys, merged in the last step.
         graph_only: F1 of every survey as the survey graph alone predicts it.
+        richness: of the multi-scale rows, for sets of whole communities (`ScaleRows.richness`).
 
     Shapes:
-        - **logits, labels, lists:** :math:`(n, S)`
+        - **logits, labels, lists, richness:** :math:`(n, S)`
         - **groups, blocks, graph_only:** :math:`(n,)`
 
     Raises:
@@ -91,16 +98,36 @@ def post_processing(
         if lists is not None:
             sets = rules[-1].predict(probabilities, add=lists[rows])
             f1[names[-1]][rows] = survey_f1(sets, labels[rows])
+    community = None
+    if richness is not None:
+        p = listed_probabilities(logits, richness)
+        sets = cross_fitted(CommunityF1.fit, p, labels, groups, richness)
+        f1["sets of communities"] = survey_f1(sets, labels)
+        community = CommunityF1.fit(p, labels, richness)
     best = _rule(sums.sum(axis=0))
     rule = ThresholdTopK(
         best.k, best.threshold, "intersection", np.asarray(KS), MODEL_THRESHOLDS,
         sums.sum(axis=0) / sizes.sum(),
     )  # fmt: skip
+    if community is not None and f1["sets of communities"].mean() < f1["Threshold Top-K"].mean():
+        community = None
     scores = {name: _with_interval(values, blocks) for name, values in f1.items()}
     table = pd.DataFrame.from_dict(
         scores, orient="index", columns=["samples-F1", "from", "to"]
     ).rename_axis("step")
-    return PostProcessing(table, rule, f1)
+    return PostProcessing(table, rule, f1, community)
+
+
+def listed_probabilities(logits: np.ndarray, listed: sparse.csr_matrix) -> sparse.csr_matrix:
+    """A model's probabilities of the species that another matrix has entries of.
+
+    Example:
+        >>> listed_probabilities(np.zeros((1, 3)), sparse.csr_matrix([[7.0, 0.0, 5.0]])).toarray()
+        array([[0.5, 0. , 0.5]], dtype=float32)
+    """
+    rows = np.repeat(np.arange(listed.shape[0]), np.diff(listed.indptr))
+    p = _share(logits[rows, listed.indices])
+    return sparse.csr_matrix((p, listed.indices, listed.indptr), shape=listed.shape)
 
 
 def _with_interval(scores: np.ndarray, blocks: np.ndarray) -> tuple[float, float, float]:

@@ -20,6 +20,7 @@ class Preset:
         warm_start: whether models 2, 3, … start from the first, as the paper's do. Their own
             validation surveys were then seen by it, so only the tuning surveys are honest.
         batch_size: surveys a step.
+        multiscale: whether the model sees multi-scale rows and starts from what they say.
     """
 
     model: dict[str, Any] = field(default_factory=dict)
@@ -29,6 +30,7 @@ class Preset:
     fine_tune_epochs: int = 3
     warm_start: bool = True
     batch_size: int = 64
+    multiscale: bool = False
 
     def config(self, num_species: int, modalities: tuple[str, ...]) -> TighnariConfig:
         """The model for these modalities; where HCAM lacks one that it needs, concatenation."""
@@ -72,5 +74,6 @@ PRESETS = {
         max_epochs=20,
         warm_start=False,
         batch_size=32,
+        multiscale=True,
     ),
 }

@@ -1,5 +1,7 @@
 """Scores of a cross-fusion on surveys that the models behind their logits have not seen."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from tighnari_graph.errors import SurveyDataError
@@ -8,6 +10,7 @@ from tighnari_graph.shares import LEVELS
 from tighnari_graph.splits import block_folds, block_ids
 from tighnari_graph.surveys import SurveyTable
 from tighnari_models.cross_fusion import FusionResult
+from tighnari_models.data.scale_rows import ScaleModels
 from tighnari_models.post_processing import PostProcessing, post_processing
 
 _PARTS = 5
@@ -50,13 +53,17 @@ def score_tuning(
     po: SurveyTable | None,
     graph_only: np.ndarray,
     parts: np.ndarray,
+    scales: ScaleModels | None = None,
 ) -> PostProcessing:
     """Post-processing of the averaged logits on the tuning surveys, which no model has seen."""
     tuning = surveys.subset(fusion.tuning_rows)
     blocks = block_ids(surveys.lat, surveys.lon)[fusion.tuning_rows]
     lists = None if po is None else po_lists(tuning, po)
     labels, alone = tuning.known_labels(), graph_only[fusion.tuning_rows]
-    return post_processing(fusion.logits, labels, parts, blocks, lists, alone)
+    richness = None
+    if scales is not None:
+        richness = scales.of(~fusion.tuning_rows).predict(replace(tuning, labels=None)).richness
+    return post_processing(fusion.logits, labels, parts, blocks, lists, alone, richness)
 
 
 def score_out_of_fold(
