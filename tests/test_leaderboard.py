@@ -252,7 +252,8 @@ def test_graph_features_of_isolates_are_those_of_their_region():
 )
 def test_methods_keep_the_contract(method):
     train, held_out, truth = halves(drawn_table(45))
-    p = dense(method(train, held_out))
+    found = method(train, held_out)
+    p = dense(getattr(found, "probabilities", found))
     assert p.shape == truth.shape
     assert p.min() >= 0 and p.max() <= 1 + 1e-6
 
@@ -260,7 +261,9 @@ def test_methods_keep_the_contract(method):
 def test_chain_and_network_see_presence_only_surveys(monkeypatch):
     train, held_out, _ = halves(drawn_table(30))
     po = replace(train, labels=sparse.csr_matrix(np.eye(len(train), 7, dtype=np.float32)))
-    with_po, without = (dense(chain((), given, train, held_out)) for given in (po, None))
+    with_po, without = (
+        dense(chain((), given, train, held_out).probabilities) for given in (po, None)
+    )
     assert np.abs(with_po - without).max() > 1e-3
     asked = {}
 
@@ -417,7 +420,7 @@ def test_tables_hold_every_row_and_keep_po_apart(tmp_path):
     assert by_name["b"]["random folds"] is None
     rules = {one["row"]: one for one in saved["rules"]}
     assert rules["Threshold Top-K, both"]["samples-F1"] == board.found[CHAIN].score
-    assert rules["fixed K"]["usual"] == "Threshold Top-K, both" and len(rules) == 8
+    assert rules["fixed K"]["usual"] == "Threshold Top-K, both" and len(rules) == 10
 
 
 def test_mean_auc_counts_pairs():

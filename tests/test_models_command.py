@@ -55,7 +55,7 @@ def test_the_command_writes_everything(tables, finished):
     assert logits.shape == (len(test), len(species))
     assert logits.dtype == np.float16
     assert json.loads((out / "summary.json").read_text()) == summary
-    assert summary["modalities"] == "table, gfv"
+    assert summary["modalities"] == "table, gfv, scales"
     assert summary["fusion"] == "concat"
     assert {
         "samples-F1 on tuning surveys, Threshold Top-K",
@@ -213,7 +213,7 @@ def test_the_demo_runs_on_a_virtual_europe(tmp_path):
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "demo/summary.json").read_text())
     assert summary["fusion"] == "hcam"
-    assert summary["modalities"] == "image, landsat, bioclim, table, gfv"
+    assert summary["modalities"] == "image, landsat, bioclim, table, gfv, scales"
     assert summary["minutes"] < 4
     assert "samples-F1 on the true test labels" in summary
 
