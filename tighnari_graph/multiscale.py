@@ -105,7 +105,7 @@ class MultiScale:
         lr: float = 0.1,
         seed: int = 0,
     ) -> "MultiScale":
-        r"""Fit the parameters; 2,700 surveys of 2,700 species take about 10 s on 2 cores.
+        r"""Fit the parameters; 2,700 surveys of 2,700 species take about 15 s of processor.
 
         Args:
             train: labelled surveys.
