@@ -116,9 +116,7 @@ class Covariates:
         moments = zip(self.numeric, self.center, self.spread, self.logarithm, strict=True)
         for place, (name, center, spread, logarithm) in enumerate(moments):
             raw = numbers(table.column(name), "covariates", table.survey_id)
-            values[:, place] = (_log(raw) if logarithm else raw - center) / spread
-            if logarithm:
-                values[:, place] -= np.float32(center / spread)
+            values[:, place] = ((_log(raw) if logarithm else raw) - center) / spread
         codes = np.empty((len(table), len(self.categories)), dtype=np.int64)
         for place, (name, known) in enumerate(self.categories):
             number = {value: code for code, value in enumerate(known)}
