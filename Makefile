@@ -18,8 +18,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## train, cross-fuse, predict: on DATA if given, else on a virtual Europe
 	$(BIN)/python -m tighnari_models --out $(OUT)/models $(if $(DATA),--data '$(DATA)')
 
-test: $(STAMP)  ## the fast tests, under four minutes on 2 cores
-	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
+test: $(STAMP)  ## the fast tests, about five minutes on 2 cores: two workers, a thread each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not browser"
 
 test-all: $(STAMP)  ## the slow tests besides
 	$(BIN)/python -m pytest -m "slow or browser"  # one at a time: some compare times
