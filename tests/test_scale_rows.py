@@ -16,7 +16,7 @@ from scipy import sparse
 from tests import strategies
 from tests.small_models import QUIET, SPECIES, every_modality, relabelled, small_config, surveys
 from tighnari_graph import SurveyDataError, SurveyTable
-from tighnari_graph.multiscale import MultiScale, ScaleRows
+from tighnari_graph.multiscale import TOP, MultiScale, ScaleRows
 from tighnari_graph.sparse import torch_csr
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data import scale_rows
@@ -24,7 +24,7 @@ from tighnari_models.data.batch import MODALITIES, PAPER_MODALITIES, SurveyBatch
 from tighnari_models.data.datamodule import SurveyDataModule
 from tighnari_models.data.new_surveys import new_surveys
 from tighnari_models.data.preprocessing import Preprocessing
-from tighnari_models.data.scale_rows import BEST, ScaleFeatures, ScaleModels
+from tighnari_models.data.scale_rows import ScaleFeatures, ScaleModels
 from tighnari_models.encoders import GraphEncoder, ScaleEncoder
 from tighnari_models.fit import fit
 from tighnari_models.mixup import mixup
@@ -126,11 +126,11 @@ class Fake(MultiScale):
         return ScaleRows(sparse.csr_matrix(p), (ids / 1000).astype(np.float32))
 
     def predict(self, target, top):
-        assert target.labels is None and top == BEST
+        assert target.labels is None and top == TOP
         return self.rows(target.survey_id, 0.25)
 
     def predict_training(self, train, top):
-        assert np.array_equal(train.survey_id, self.train.survey_id) and top == BEST
+        assert np.array_equal(train.survey_id, self.train.survey_id) and top == TOP
         return self.rows(self.train.survey_id, 0.75)
 
 
@@ -243,7 +243,7 @@ def test_the_data_module_makes_rows_where_they_are_asked_for():
     everyone = np.ones(len(table), dtype=bool)
     assert alone.fit_preprocessing(everyone).modalities == ("scales",)
     earlier = Preprocessing(table=None)
-    assert alone.with_split(everyone, ~everyone, earlier).preprocessing.scales == BEST
+    assert alone.with_split(everyone, ~everyone, earlier).preprocessing.scales == TOP
 
 
 def test_preprocessing_without_rows_is_saved_as_before():
@@ -461,7 +461,7 @@ def trained(real, tmp_path_factory):
 
 def test_training_goes_on_from_the_multi_scale_model(real, trained):
     model, _ = trained
-    assert model.preprocessing.scales == BEST
+    assert model.preprocessing.scales == TOP
     assert model.head.weight.any()
     split = real.split
     y = torch.from_numpy(real.surveys.labels[split.train].toarray())

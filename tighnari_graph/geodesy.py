@@ -73,5 +73,21 @@ def great_circle_km(
         >>> great_circle_km(np.array([45.0]), np.array([7.0]), np.array([46.0]), np.array([7.0]))
         array([111.19508023])
     """
-    difference = unit_vectors(lat1, lon1) - unit_vectors(lat2, lon2)
+    return vectors_km(unit_vectors(lat1, lon1), unit_vectors(lat2, lon2), earth_radius_km)
+
+
+def vectors_km(
+    one: np.ndarray, other: np.ndarray, earth_radius_km: float = EARTH_RADIUS_KM
+) -> np.ndarray:
+    """Distance over the ground between unit vectors, pair by pair.
+
+    Shapes:
+        - **one, other:** :math:`(M, 3)`
+        - **output:** :math:`(M,)` float64
+
+    Example:
+        >>> vectors_km(np.array([[1.0, 0.0, 0.0]]), np.array([[0.0, 1.0, 0.0]])).round()
+        array([10008.])
+    """
+    difference = one - other
     return km_of_chord(np.einsum("ij,ij->i", difference, difference), earth_radius_km)

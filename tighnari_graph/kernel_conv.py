@@ -50,6 +50,7 @@ class KernelEdges:
         codes: np.ndarray,
         block: np.ndarray | None = None,
         opening: float = 0.0,
+        richness: bool = False,
     ) -> "KernelEdges":
         """From the nodes of a pyramid to targets; see `Pyramid.edges`."""
         source, target, km = pyramid.edges(vectors, block, opening)
@@ -66,7 +67,7 @@ class KernelEdges:
             torch.from_numpy(km),
             torch.from_numpy(differences),
             len(vectors),
-            torch_csr(pyramid.richness[asked]),
+            torch_csr(pyramid.richness[asked]) if richness else None,
         )
 
 

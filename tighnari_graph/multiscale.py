@@ -210,14 +210,24 @@ class MultiScale:
     def _own_blocks(self, rows: np.ndarray) -> np.ndarray:
         return self.pyramids["survey"].block[rows]
 
-    def _edges(self, targets: Targets, blocks: np.ndarray | None) -> dict[str, KernelEdges]:
+    def _edges(
+        self, targets: Targets, blocks: np.ndarray | None, richness: bool = False
+    ) -> dict[str, KernelEdges]:
         return {
             name: KernelEdges.between(
                 pyramid, targets.vectors, targets.numeric[name], targets.codes[name],
-                blocks if name == "survey" else None, self.opening,
+                blocks if name == "survey" else None, self.opening, richness,
             )
             for name, pyramid in self.pyramids.items()
         }  # fmt: skip
+
+    @cached_property
+    def _totals(self) -> tuple[np.ndarray, np.ndarray]:
+        """Labels of all surveys, and the same times richness."""
+        labels, richness = (
+            np.asarray(sums.sum(axis=0), dtype=np.float32) for sums in self._block_sums[:2]
+        )
+        return labels, richness
 
     @cached_property
     def _block_sums(self) -> tuple[sparse.csr_matrix, sparse.csr_matrix, np.ndarray]:
@@ -235,7 +245,7 @@ class MultiScale:
         With ``of=1`` every survey counts as often as it has species.
         """
         sums, count = self._block_sums[of], self._block_sums[2]
-        total, num = np.asarray(sums.sum(axis=0), dtype=np.float32), int(count.sum())
+        total, num = self._totals[of], int(count.sum())
         if blocks is None:
             return torch.from_numpy(total.ravel() / num)
         others = np.maximum(num - count[blocks], 1).astype(np.float32)
@@ -252,7 +262,7 @@ class MultiScale:
             own = None if blocks is None else blocks[rows]
             prior = self._prior(own)
             with torch.no_grad():
-                edges = self._edges(targets.at(rows), own)
+                edges = self._edges(targets.at(rows), own, richness=True)
                 # a species that only presence-only surveys know is in surveys of mean richness
                 known = torch.where(prior > 0, self._prior(own, of=1) / prior, prior.sum(-1, True))
                 found = self.chain.with_richness(edges, prior, known)

@@ -14,7 +14,7 @@ from scipy import sparse
 from sklearn.cluster import MiniBatchKMeans
 
 from tighnari_graph.covariates import MISSING
-from tighnari_graph.geodesy import EARTH_RADIUS_KM, km_of_chord, unit_vectors
+from tighnari_graph.geodesy import EARTH_RADIUS_KM, km_of_chord, unit_vectors, vectors_km
 from tighnari_graph.splits import block_ids
 
 _SMALLEST_KM = 1.25
@@ -146,7 +146,7 @@ class Pyramid:
         target = np.repeat(np.arange(len(vectors)), len(self.top))
         taken = []
         while len(node):
-            km = _km(self.vectors[node], vectors[target])
+            km = vectors_km(self.vectors[node], vectors[target])
             single = node < self.num_surveys
             take = single | (self.radius_km[node] <= opening * km)
             if block is not None:  # a cell of several blocks is opened where one is the own
@@ -253,10 +253,7 @@ def _cells(level: _Level, size_km: float, block_km: float) -> np.ndarray:
     lon = np.degrees(np.arctan2(xyz[:, 1], xyz[:, 0]))
     square = level.block if size_km == block_km else block_ids(lat, lon, size_km)
     keys = [level.group, square] + ([level.block] if size_km < block_km else [])
-    parent = np.zeros(len(lat), dtype=np.int64)
-    for key in keys:
-        parent = pd.factorize(parent * (int(key.max()) + 1) + key)[0]
-    return parent
+    return _same(keys, len(lat))
 
 
 def _merge(level: _Level, parent: np.ndarray, within_block: bool) -> _Level:
@@ -271,7 +268,7 @@ def _merge(level: _Level, parent: np.ndarray, within_block: bool) -> _Level:
     vectors = member @ (level.vectors * share[:, None])
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors = np.where(length > 1e-9, vectors / np.maximum(length, 1e-9), level.vectors[first])
-    reach = level.radius_km + _km(level.vectors, vectors[parent])
+    reach = level.radius_km + vectors_km(level.vectors, vectors[parent])
     radius = np.zeros(num)
     np.maximum.at(radius, parent, reach)
     return replace(
@@ -312,9 +309,3 @@ def _stack(levels: list[_Level], parents: list[np.ndarray], num: int, block_km: 
         joined("block"), first_child, np.concatenate(children),
         np.arange(start[-2], start[-1]), num, block_km,
     )  # fmt: skip
-
-
-def _km(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Distance over the ground between unit vectors, pair by pair."""
-    difference = one - other
-    return km_of_chord(np.einsum("ij,ij->i", difference, difference), EARTH_RADIUS_KM)

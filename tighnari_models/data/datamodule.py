@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from tighnari_graph.gfv import GFVScaler
 from tighnari_graph.graph import SurveyGraph
-from tighnari_graph.multiscale import MultiScale
+from tighnari_graph.multiscale import TOP, MultiScale
 from tighnari_graph.splits import block_ids
 from tighnari_graph.surveys import SurveyTable
 from tighnari_models.config import TighnariConfig
@@ -26,7 +26,7 @@ from tighnari_models.data.graph_rows import GraphRows
 from tighnari_models.data.modalities import chosen_modalities, fit_scaler
 from tighnari_models.data.prepared import PreparedArrays
 from tighnari_models.data.preprocessing import Preprocessing
-from tighnari_models.data.scale_rows import BEST, ScaleFeatures, ScaleModels
+from tighnari_models.data.scale_rows import ScaleFeatures, ScaleModels
 from tighnari_models.data.table import TablePreprocessor
 
 
@@ -215,7 +215,7 @@ class SurveyDataModule(LightningDataModule):
             scaler = other._seen.fit_scaler(GFVScaler(self.normalize), train)
             other.preprocessing = replace(other.preprocessing, gfv=scaler)
         if "scales" in self.modalities:
-            other.preprocessing = replace(other.preprocessing, scales=BEST)
+            other.preprocessing = replace(other.preprocessing, scales=TOP)
         return other
 
     def fit_preprocessing(self, rows: np.ndarray, gfv: bool = True) -> Preprocessing:
@@ -370,7 +370,7 @@ class SurveyDataModule(LightningDataModule):
         if "table" in self.modalities:
             fitted["table"] = TablePreprocessor(outliers=self.outliers).fit(frame)
         if "scales" in self.modalities:
-            fitted["scales"] = BEST
+            fitted["scales"] = TOP
         if graph is not None:
             fitted["gfv"] = graph.fit_scaler(GFVScaler(self.normalize), rows)
         return Preprocessing(radius_km=self.radius_km, degree=self.degree, **fitted)

@@ -7,11 +7,9 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from tighnari_graph.multiscale import MultiScale, ScaleRows
+from tighnari_graph.multiscale import TOP, MultiScale, ScaleRows
 from tighnari_graph.sparse import torch_csr
 from tighnari_graph.surveys import SurveyTable
-
-BEST = 256  # species of a survey whose probabilities are kept one by one
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +32,7 @@ class ScaleFeatures:
     at: np.ndarray
 
     @classmethod
-    def of_new(cls, model: MultiScale, surveys: SurveyTable, top: int = BEST) -> "ScaleFeatures":
+    def of_new(cls, model: MultiScale, surveys: SurveyTable, top: int = TOP) -> "ScaleFeatures":
         """Rows of surveys that the model was not fitted on; their labels are not looked at."""
         rows = model.predict(replace(surveys, labels=None), top)
         return cls(rows, np.arange(len(surveys)))
@@ -57,13 +55,13 @@ class ScaleFeatures:
         best = [sparse.csr_matrix((0, len(surveys.species_ids)), dtype=np.float32)]
         rest = [np.zeros(0, dtype=np.float32)]
         if (wanted & visible).any():
-            own = model.predict_training(surveys.subset(visible), BEST)
+            own = model.predict_training(surveys.subset(visible), TOP)
             among = wanted[visible]
             best.append(own.probabilities[among])
             rest.append(own.remainder[among])
         if (wanted & ~visible).any():
             hidden = surveys.subset(wanted & ~visible)
-            new = model.predict(replace(hidden, labels=None), BEST)
+            new = model.predict(replace(hidden, labels=None), TOP)
             best.append(new.probabilities)
             rest.append(new.remainder)
         order = np.concatenate(
