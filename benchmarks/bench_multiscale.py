@@ -16,7 +16,6 @@ import torch
 
 from benchmarks.inputs import survey_table
 from tighnari_graph import SurveyTable
-from tighnari_graph.covariates import compare
 from tighnari_graph.geodesy import EARTH_RADIUS_KM, km_of_chord
 from tighnari_graph.multiscale import MAX_EDGES, MultiScale
 
@@ -58,7 +57,9 @@ class DenseChain:
         km = torch.from_numpy(km_of_chord(chord, EARTH_RADIUS_KM).astype(np.float32))
         one, other = np.tile(np.arange(num), len(rows)), np.repeat(rows, num)
         differences = torch.from_numpy(
-            compare(self.values[one], self.codes[one], self.values[other], self.codes[other])
+            self.model.covariates["survey"].compare(
+                self.values[one], self.codes[one], self.values[other], self.codes[other]
+            )
         )
         seen = (self.block[rows][:, None] != self.block).float()
         p = seen @ self.labels / seen.sum(dim=1, keepdim=True).clamp(min=1)

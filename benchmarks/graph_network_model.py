@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import TransformerConv
 from torch_geometric.utils import softmax
 
-from tighnari_graph.covariates import Covariates, compare
+from tighnari_graph.covariates import Covariates
 from tighnari_graph.geodesy import EARTH_RADIUS_KM, km_of_chord, unit_vectors
 from tighnari_graph.surveys import SurveyTable
 
@@ -66,7 +66,8 @@ class Neighbors:
             chord = np.maximum(2 - 2 * places[rows] @ vectors.T, 0)
             km = km_of_chord(chord, EARTH_RADIUS_KM).astype(np.float32)
             row, column = (index.ravel() for index in np.indices(shape))
-            apart = compare(values[column], codes[column], here[rows[row]], here_codes[rows[row]])
+            ends = (values[column], codes[column], here[rows[row]], here_codes[rows[row]])
+            apart = covariates.compare(*ends)
             cost = np.log1p(km / _NEAR_KM) + _STRENGTH * apart.sum(axis=0).reshape(shape)
             if own_block is not None:
                 cost[own_block[rows][:, None] == own_block] = np.inf

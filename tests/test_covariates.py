@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import SOME
 from tighnari_graph import SurveyDataError, SurveyTable
-from tighnari_graph.covariates import MISSING, Covariates, compare
+from tighnari_graph.covariates import MISSING, Covariates, NumericColumn
 
 
 def table(num: int | None = None, **columns: object) -> SurveyTable:
@@ -30,7 +30,7 @@ def test_numbers_are_centred_and_divided_by_their_spread():
     values, codes = covariates.encode(table(height=raw))
     known = np.array([3.0, 5.0, 10.0])
     expected = (known - known.mean()) / known.std()
-    assert covariates.logarithm == (False,)
+    assert not covariates.numeric[0].logarithm
     np.testing.assert_allclose(values[[0, 1, 3], 0], expected, rtol=1e-6)
     assert np.isnan(values[2, 0])
     assert codes.shape == (4, 0)
@@ -50,7 +50,7 @@ def test_numbers_are_centred_and_divided_by_their_spread():
 )
 def test_positive_numbers_that_span_a_factor_of_50_are_compared_by_their_logarithm(raw, logarithm):
     covariates = Covariates.fit(table(area=raw))
-    assert covariates.logarithm == (logarithm,)
+    assert covariates.numeric[0].logarithm == logarithm
     measured = np.array([math.log(1 + x) if logarithm else x for x in raw])
     expected = (measured - measured.mean()) / measured.std()
     values = covariates.encode(table(area=raw))[0]
@@ -68,7 +68,7 @@ def test_unseen_text_is_one_further_value_and_missing_text_another():
     new = table(country=["Italy", "France", "Malta", "Spain", None])
     codes = covariates.encode(new)[1][:, 0]
     assert codes.tolist() == [1, 0, 2, 2, MISSING]
-    unequal = compare(
+    unequal = covariates.compare(
         np.zeros((5, 0)), codes[:, None], np.zeros((5, 0)), codes[[2]].repeat(5)[:, None]
     )
     assert unequal[0].tolist() == [1, 1, 0, 0, 1]
@@ -142,15 +142,29 @@ def test_a_round_trip_through_json_and_a_selection_of_columns():
     covariates = Covariates.fit(surveys)
     again = Covariates.from_dict(json.loads(json.dumps(covariates.to_dict())))
     assert again == covariates
-    some = covariates.only(("soil", "height", "unknown"))
+    others = table(height=[3.0, 4.0], soil=["x", "y"], width=[1.0, 2.0])
+    some = covariates.shared_with(others)
     assert some.names == ("height", "soil")
-    assert some.comparisons == (
-        "height: gap", "height: differs", "height: known", "soil: differs",
-    )  # fmt: skip
+    assert some.comparisons == ("height: gap", "height: known", "soil: differs")
     values, codes = covariates.encode(surveys)
     np.testing.assert_array_equal(some.encode(surveys)[0], values[:, [1]])
     np.testing.assert_array_equal(some.encode(surveys)[1], codes[:, [1]])
-    assert covariates.only(()).encode(surveys)[0].shape == (3, 0)
+    assert covariates.shared_with(table(1)).encode(surveys)[0].shape == (3, 0)
+
+
+def test_inequality_and_gaps_are_compared_where_they_can_say_something():
+    """A difference that is the same for all pairs would only scale their weights."""
+    raw = np.arange(200) / 7
+    surveys = table(few=[1.0, 2.0] * 100, gaps=np.where(raw > 20, np.nan, raw), many=raw)
+    covariates = Covariates.fit(surveys)
+    assert covariates.comparisons == (
+        "few: gap", "few: differs", "gaps: gap", "gaps: known", "many: gap",
+    )  # fmt: skip
+    others = table(few=[1.0, 2.0], gaps=[1.0, 2.0], many=[1.0, np.nan])
+    assert covariates.shared_with(others).comparisons[-2:] == ("many: gap", "many: known")
+    values, codes = covariates.encode(others)
+    unknown = covariates.compare(values[[1]], codes[[1]], values[[0]], codes[[0]])[-1]
+    assert unknown.tolist() == [0.0]  # nobody lacked it in the fit: as equal
 
 
 NUMBER = st.one_of(st.just(math.nan), st.sampled_from([-1.5, 0.0, 0.25, 2.0]))
@@ -179,10 +193,12 @@ def test_differences_are_those_of_a_loop(data, num, numeric, text):
             for e in range(num)
         ]
     ).reshape(num, 3 * numeric + text)
-    found = compare(one, codes, other, other_codes)
+    columns = tuple(NumericColumn(f"n{c}", repeats=True, missing=True) for c in range(numeric))
+    covariates = Covariates(columns, tuple((f"t{c}", ("a",)) for c in range(text)))
+    found = covariates.compare(one, codes, other, other_codes)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected.T)
-    np.testing.assert_array_equal(found, compare(other, other_codes, one, codes))
+    np.testing.assert_array_equal(found, covariates.compare(other, other_codes, one, codes))
 
 
 def by_hand(a: float, b: float) -> tuple[float, float, float]:

@@ -129,7 +129,7 @@ def gaps_by_hand(train: SurveyTable, source: SurveyTable, target: SurveyTable, n
                 [missing if not isinstance(x, str) else x if x in known else other for x in part]
                 for part in raw[1:]
             ]
-            columns.append(("text", *ends))
+            columns.append(("text", False, *ends))
             continue
         known = [float(x) for x in raw[0] if not math.isnan(x)]
         positive = [x for x in known if x > 0]
@@ -140,18 +140,19 @@ def gaps_by_hand(train: SurveyTable, source: SurveyTable, target: SurveyTable, n
         ends = [
             [(math.log(1 + x) if wide else float(x)) / spread for x in part] for part in raw[1:]
         ]
-        columns.append(("number", *ends))
+        lacking = any(math.isnan(x) for part in raw[:2] for x in part)
+        columns.append(("number", lacking, *ends))
 
     def gaps(j: int, i: int) -> list[float]:
         found: list[float] = []
-        for kind, sources, targets in columns:
+        for kind, lacking, sources, targets in columns:
             a, b = sources[j], targets[i]
             if kind == "text":
                 found.append(float(a != b))
-            elif math.isnan(a) or math.isnan(b):
-                found += [0.0, 0.0, float(math.isnan(a) != math.isnan(b))]
-            else:
-                found += [abs(a - b), float(abs(a - b) > 1e-9), 0.0]
+                continue
+            unknown = math.isnan(a) or math.isnan(b)
+            found += [0.0, 0.0] if unknown else [abs(a - b), float(abs(a - b) > 1e-9)]
+            found += [float(math.isnan(a) != math.isnan(b))] * lacking
         return found
 
     return gaps

@@ -1,6 +1,6 @@
 """How surveys compare besides distance: year, region, plot area and any other column."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,52 @@ from tighnari_graph.surveys import SurveyTable
 
 _SKEWED = 50.0  # largest over smallest value from which on a column is compared by its logarithm
 _CATEGORIES = 64  # text columns with more values are names of places or people, not covariates
+_REPEATED = 0.01  # share of surveys with a column's commonest value from which on values repeat
 MISSING = -1
+
+
+@dataclass(frozen=True)
+class NumericColumn:
+    """A column of numbers, and what there is to compare about it.
+
+    Attributes:
+        name: of the column.
+        center, spread: of its values, after the logarithm.
+        logarithm: whether it is taken.
+        repeats: whether many surveys share a value, so that an equal one says something.
+        missing: whether some surveys lack a value.
+    """
+
+    name: str
+    center: float = 0.0
+    spread: float = 1.0
+    logarithm: bool = False
+    repeats: bool = False
+    missing: bool = False
+
+    @classmethod
+    def fit(cls, name: str, raw: np.ndarray) -> "NumericColumn":
+        """Learn all of it from the values of a column; NaN is missing."""
+        known = raw[np.isfinite(raw)]
+        if not len(known):
+            return cls(name, missing=True)
+        logarithm = bool((known >= 0).all()) and _spans(known)
+        measured = _log(known) if logarithm else known
+        commonest = np.unique(known, return_counts=True)[1].max()
+        return cls(
+            name, float(measured.mean()), float(measured.std()) or 1.0, logarithm,
+            bool(commonest >= max(2, _REPEATED * len(known))), len(known) < len(raw),
+        )  # fmt: skip
+
+    def encode(self, raw: np.ndarray) -> np.ndarray:
+        """Values as they are compared."""
+        return ((_log(raw) if self.logarithm else raw) - self.center) / self.spread
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """What of it is compared."""
+        found = (("gap", True), ("differs", self.repeats), ("known", self.missing))
+        return tuple(what for what, there in found if there)
 
 
 @dataclass(frozen=True)
@@ -20,13 +65,13 @@ class Covariates:
     r"""The columns by which surveys are compared, and how their values become numbers.
 
     A number is centred and divided by its spread (positive ones that span a factor of 50 or more
-    by their logarithm), so that a strength means the same for every column. Text is compared as
-    equal or not. Missing values are compared with each other as equal, with others as different.
+    by their logarithm), so that a strength means the same for every column. Beside the gap of two
+    numbers it counts whether they differ at all, in columns whose values repeat, and whether one of
+    them is missing, in columns that lack some; two missing values are equal. Text is compared as
+    equal or not.
 
     Attributes:
-        numeric: names of the columns of numbers.
-        center, spread: of each of them, after the logarithm.
-        logarithm: whether it is taken.
+        numeric: the columns of numbers.
         categories: column of text → its values; others count as one further value.
 
     Example:
@@ -41,10 +86,7 @@ class Covariates:
         (array([-1.,  1., nan], dtype=float32), array([1, 0, 1]))
     """
 
-    numeric: tuple[str, ...] = ()
-    center: tuple[float, ...] = ()
-    spread: tuple[float, ...] = ()
-    logarithm: tuple[bool, ...] = ()
+    numeric: tuple[NumericColumn, ...] = ()
     categories: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
     @classmethod
@@ -61,7 +103,7 @@ class Covariates:
                 has one value only.
         """
         chosen = _columns_that_vary(table) if columns is None else columns
-        numeric, moments, categories = [], [], []
+        numeric, categories = [], []
         for name in dict.fromkeys(chosen):
             column = table.column(name)
             kind = _kind(column)
@@ -73,31 +115,30 @@ class Covariates:
             if kind == "text":
                 categories.append((name, tuple(text_codes(column)[1].tolist())))
             else:
-                numeric.append(name)
-                moments.append(_moments(numbers(column, "covariates", table.survey_id)))
-        center, spread, logarithm = zip(*moments, strict=True) if moments else ((), (), ())
-        return cls(tuple(numeric), center, spread, logarithm, tuple(categories))
+                raw = numbers(column, "covariates", table.survey_id)
+                numeric.append(NumericColumn.fit(name, raw))
+        return cls(tuple(numeric), tuple(categories))
 
-    def only(self, names: tuple[str, ...]) -> "Covariates":
-        """Those of the columns that are named."""
-        kept = [place for place, name in enumerate(self.numeric) if name in names]
+    def shared_with(self, table: SurveyTable) -> "Covariates":
+        """Those of the columns that another table has too, whose gaps then count as well."""
+        kept = [one for one in self.numeric if table.has(one.name)]
         return Covariates(
-            tuple(self.numeric[place] for place in kept),
-            tuple(self.center[place] for place in kept),
-            tuple(self.spread[place] for place in kept),
-            tuple(self.logarithm[place] for place in kept),
-            tuple(item for item in self.categories if item[0] in names),
+            tuple(
+                replace(one, missing=one.missing or bool(table.column(one.name).isna().any()))
+                for one in kept
+            ),
+            tuple(item for item in self.categories if table.has(item[0])),
         )
 
     @property
     def names(self) -> tuple[str, ...]:
         """All columns, numbers first."""
-        return (*self.numeric, *(name for name, _ in self.categories))
+        return (*(one.name for one in self.numeric), *(name for name, _ in self.categories))
 
     @property
     def comparisons(self) -> tuple[str, ...]:
         """What a strength belongs to: gap, inequality and missing values of each column."""
-        told = (f"{name}: {what}" for name in self.numeric for what in ("gap", "differs", "known"))
+        told = (f"{one.name}: {what}" for one in self.numeric for what in one.compared)
         return (*told, *(f"{name}: differs" for name, _ in self.categories))
 
     def encode(self, table: SurveyTable) -> tuple[np.ndarray, np.ndarray]:
@@ -113,10 +154,9 @@ class Covariates:
                 "name the columns that all tables have (covariates=)"
             )
         values = np.empty((len(table), len(self.numeric)), dtype=np.float32)
-        moments = zip(self.numeric, self.center, self.spread, self.logarithm, strict=True)
-        for place, (name, center, spread, logarithm) in enumerate(moments):
-            raw = numbers(table.column(name), "covariates", table.survey_id)
-            values[:, place] = ((_log(raw) if logarithm else raw) - center) / spread
+        for place, one in enumerate(self.numeric):
+            raw = numbers(table.column(one.name), "covariates", table.survey_id)
+            values[:, place] = one.encode(raw)
         codes = np.empty((len(table), len(self.categories)), dtype=np.int64)
         for place, (name, known) in enumerate(self.categories):
             number = {value: code for code, value in enumerate(known)}
@@ -133,44 +173,43 @@ class Covariates:
         """Back from JSON.
 
         Example:
-            >>> covariates = Covariates(("year",), (2019.0,), (1.5,), (False,), (("a", ("b",)),))
+            >>> covariates = Covariates((NumericColumn("year", 2019.0, 1.5),), (("a", ("b",)),))
             >>> Covariates.from_dict(covariates.to_dict()) == covariates
             True
         """
         categories = tuple((name, tuple(values)) for name, values in state["categories"])
-        numeric = {key: tuple(state[key]) for key in ("numeric", "center", "spread", "logarithm")}
-        return cls(**numeric, categories=categories)
+        return cls(tuple(NumericColumn(**one) for one in state["numeric"]), categories)
 
+    def compare(
+        self, values: np.ndarray, codes: np.ndarray, to_values: np.ndarray, to_codes: np.ndarray
+    ) -> np.ndarray:
+        r"""How surveys differ, pair by pair, a row per entry of `comparisons`.
 
-def compare(
-    values: np.ndarray, codes: np.ndarray, other_values: np.ndarray, other_codes: np.ndarray
-) -> np.ndarray:
-    r"""How surveys differ, pair by pair, a row per entry of `Covariates.comparisons`.
+        Shapes:
+            - **values, to_values:** :math:`(E, C)`; **codes, to_codes:** :math:`(E, D)`
+            - **output:** :math:`(F, E)` float32
 
-    Shapes:
-        - **values, other_values:** :math:`(E, C)`; **codes, other_codes:** :math:`(E, D)`
-        - **output:** :math:`(F, E)` float32
-
-    Example:
-        >>> compare(np.array([[0.5]]), np.array([[1]]), np.array([[2.0]]), np.array([[1]]))
-        array([[1.5],
-               [1. ],
-               [0. ],
-               [0. ]], dtype=float32)
-    """
-    num, numeric, text = len(values), values.shape[1], codes.shape[1]
-    differences = np.empty((3 * numeric + text, num), dtype=np.float32)
-    for place in range(numeric):
-        one, other = values[:, place], other_values[:, place]
-        gap = np.abs(one - other)
-        unknown = np.isnan(gap)
-        gap[unknown] = 0
-        differences[3 * place] = gap
-        differences[3 * place + 1] = gap > 0
-        differences[3 * place + 2] = unknown & (np.isnan(one) != np.isnan(other))
-    for place in range(text):
-        differences[3 * numeric + place] = codes[:, place] != other_codes[:, place]
-    return differences
+        Example:
+            >>> covariates = Covariates((NumericColumn("year", repeats=True),), (("a", ("b",)),))
+            >>> covariates.compare(
+            ...     np.array([[0.5]]), np.array([[1]]), np.array([[2.0]]), np.array([[1]]))
+            array([[1.5],
+                   [1. ],
+                   [0. ]], dtype=float32)
+        """
+        differences = np.empty((len(self.comparisons), len(values)), dtype=np.float32)
+        row = iter(differences)
+        for place, column in enumerate(self.numeric):
+            gap = np.abs(values[:, place] - to_values[:, place])
+            gap[np.isnan(gap)] = 0
+            next(row)[:] = gap
+            if column.repeats:
+                next(row)[:] = gap > 0
+            if column.missing:
+                next(row)[:] = np.isnan(values[:, place]) != np.isnan(to_values[:, place])
+        for place in range(len(self.categories)):
+            next(row)[:] = codes[:, place] != to_codes[:, place]
+        return differences
 
 
 def _columns_that_vary(table: SurveyTable) -> tuple[str, ...]:
@@ -192,14 +231,6 @@ def _kind(column: pd.Series) -> str | None:
         return "number"
     found = pd.api.types.infer_dtype(column, skipna=True)
     return "text" if found in ("string", "categorical", "empty") else None
-
-
-def _moments(raw: np.ndarray) -> tuple[float, float, bool]:
-    known = raw[np.isfinite(raw)]
-    logarithm = bool(len(known)) and bool((known >= 0).all()) and _spans(known)
-    known = _log(known) if logarithm else known
-    spread = float(known.std()) if len(known) else 1.0
-    return float(known.mean()) if len(known) else 0.0, spread or 1.0, logarithm
 
 
 def _spans(known: np.ndarray) -> bool:

@@ -1,17 +1,18 @@
 """Neighbours' species under kernels whose width and weights are learned, chained coarse to fine."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch_geometric.nn import MessagePassing
 
-from tighnari_graph.covariates import compare
+from tighnari_graph.covariates import Covariates
 from tighnari_graph.pyramid import Pyramid
 from tighnari_graph.sparse import torch_csr
 
@@ -30,7 +31,6 @@ class KernelEdges:
         distance_km: :math:`(E,)`.
         differences: :math:`(F, E)` how both ends differ, see `Covariates.comparisons`.
         num_dst: number of targets.
-        richness: as ``y``, each label times the number of species of its survey.
     """
 
     y: Tensor
@@ -39,12 +39,12 @@ class KernelEdges:
     distance_km: Tensor
     differences: Tensor
     num_dst: int
-    richness: Tensor | None = None
 
     @classmethod
     def between(
         cls,
         pyramid: Pyramid,
+        by: Covariates,
         vectors: np.ndarray,
         values: np.ndarray,
         codes: np.ndarray,
@@ -52,22 +52,28 @@ class KernelEdges:
         opening: float = 0.0,
         richness: bool = False,
     ) -> "KernelEdges":
-        """From the nodes of a pyramid to targets; see `Pyramid.edges`."""
+        """From the nodes of a pyramid to targets; see `Pyramid.edges`.
+
+        With ``richness`` the columns of ``y`` come a second time, each label times the number of
+        species of its survey.
+        """
         source, target, km = pyramid.edges(vectors, block, opening)
         asked = np.zeros(pyramid.num_nodes, dtype=bool)
         asked[source] = True
-        differences = compare(
+        differences = by.compare(
             pyramid.numeric[source], pyramid.codes[source], values[target], codes[target]
         )
         local = (np.cumsum(asked) - 1)[source]
+        y = pyramid.labels[asked]
+        if richness:
+            y = sparse.csr_matrix(sparse.hstack([y, pyramid.richness[asked]]))
         return cls(
-            torch_csr(pyramid.labels[asked]),
+            torch_csr(y),
             torch.from_numpy(pyramid.weight[asked]),
             torch.from_numpy(np.stack([local, target])),
             torch.from_numpy(km),
             torch.from_numpy(differences),
             len(vectors),
-            torch_csr(pyramid.richness[asked]) if richness else None,
         )
 
 
@@ -233,25 +239,24 @@ class KernelChain(nn.Module):
         the surveys that have the species, in the same weights. Sources that list part of their
         species say nothing about it.
 
+        Args:
+            relations: complete ones made with ``richness=True``, see `KernelEdges.between`.
+
         Shapes:
             - **richness:** as ``prior``, where it begins
             - **output:** :math:`(N_{dst}, S)` twice
         """
-        found = [self.convs[name](edges) for name, edges in relations.items()]
-        by_richness: list[Tensor | None] = []
-        for name, edges in relations.items():
-            if edges.richness is None or self.convs[name].incomplete:
-                by_richness.append(None)
-            else:
-                by_richness.append(self.convs[name](replace(edges, y=edges.richness))[0])
+        found = [(self.convs[name], *self.convs[name](edges)) for name, edges in relations.items()]
         p, m = _columns(prior), _columns(richness)
+        num = len(p)
         for scale in range(self.num_scales):
             strength = self.log_strength[scale].exp()
             total, weighted = strength * p, strength * p * m
-            for (votes, _), rich in zip(found, by_richness, strict=True):
-                total = total + votes[scale]
-                weighted = weighted + (votes[scale] * m if rich is None else rich[scale])
-            mass = sum(mass[scale] for _, mass in found)
+            for conv, votes, _ in found:
+                seen = votes[scale]
+                total = total + seen[:num]
+                weighted = weighted + (seen * m if conv.incomplete else seen[num:])
+            mass = sum(mass[scale] for _, _, mass in found)
             p = (total / (mass + strength)).clamp(max=1.0)
             m = torch.where(total > 0, weighted / total, m)
         return p.T, m.T

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch_geometric.data import HeteroData
 
-from tighnari_graph.covariates import compare
+from tighnari_graph.covariates import Covariates
 from tighnari_graph.geodesy import unit_vectors
 from tighnari_graph.kernel_conv import KernelConv, KernelEdges
 from tighnari_graph.multiscale import MAX_EDGES, MultiScale
@@ -78,10 +78,9 @@ def kernel_graph(
     hetero = HeteroData()
     for name, pyramid in model.pyramids.items():
         _add_nodes(hetero, pyramid, NODE_TYPES[name])
-        values, codes = model.covariates[name].encode(target)
-        places = (vectors, values, codes, blocks if name == "survey" else None)
-        conv = cast(KernelConv, model.chain.convs[name])
-        found = _kernel_edges(conv, pyramid, *places, model.opening)
+        by, conv = model.covariates[name], cast(KernelConv, model.chain.convs[name])
+        places = (vectors, *by.encode(target), blocks if name == "survey" else None)
+        found = _kernel_edges(conv, by, pyramid, *places, model.opening)
         _add_edges(hetero, pyramid.num_surveys, NODE_TYPES[name], found)
     hetero["test"].pos = torch.from_numpy(np.stack([target.lat, target.lon], axis=1))
     hetero["test"].survey_id = torch.from_numpy(target.survey_id)
@@ -127,6 +126,7 @@ def _add_nodes(hetero: HeteroData, pyramid: Pyramid, types: tuple[str, str]) -> 
 
 def _kernel_edges(
     conv: KernelConv,
+    by: Covariates,
     pyramid: Pyramid,
     vectors: np.ndarray,
     values: np.ndarray,
@@ -142,7 +142,7 @@ def _kernel_edges(
         rows = slice(start, start + _CHUNK)
         own = None if blocks is None else blocks[rows]
         source, target, km = pyramid.edges(vectors[rows], own, opening)
-        differences = compare(
+        differences = by.compare(
             pyramid.numeric[source],
             pyramid.codes[source],
             values[rows][target],

@@ -148,8 +148,7 @@ class MultiScale:
                 raise ValueError(
                     f"effort must be {len(presence_only)} finite numbers from 0 up, one a survey"
                 )
-            shared = tuple(name for name in compared["survey"].names if presence_only.has(name))
-            compared["po"] = compared["survey"].only(shared)
+            compared["po"] = compared["survey"].shared_with(presence_only)
             values, codes = compared["po"].encode(presence_only)
             pyramids["po"] = Pyramid.build(
                 presence_only.lat, presence_only.lon, po_labels, values, codes, effort,
@@ -215,8 +214,9 @@ class MultiScale:
     ) -> dict[str, KernelEdges]:
         return {
             name: KernelEdges.between(
-                pyramid, targets.vectors, targets.numeric[name], targets.codes[name],
-                blocks if name == "survey" else None, self.opening, richness,
+                pyramid, self.covariates[name], targets.vectors, targets.numeric[name],
+                targets.codes[name], blocks if name == "survey" else None, self.opening,
+                richness and name == "survey",
             )
             for name, pyramid in self.pyramids.items()
         }  # fmt: skip
