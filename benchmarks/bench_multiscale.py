@@ -64,7 +64,8 @@ class DenseChain:
         seen = (self.block[rows][:, None] != self.block).float()
         p = seen @ self.labels / seen.sum(dim=1, keepdim=True).clamp(min=1)
         strengths = torch.nn.functional.softplus(conv.raw_strength)
-        for scale, strength in enumerate(self.model.chain.log_strength.exp()):
+        for scale in range(self.model.chain.num_scales):
+            strength = self.model.chain.strength(scale, p)
             exponent = km / conv.log_bandwidth[scale].exp()
             exponent = exponent + (strengths[scale] @ differences).view(km.shape)
             weight = seen * (-exponent).exp()
@@ -108,7 +109,7 @@ def compare_with_dense(model: MultiScale, train: SurveyTable, steps: int = 3) ->
     ]
 
 
-def measure(num: int = REAL_SIZE, num_species: int = 11_255, steps: int = 64) -> Iterator[Row]:
+def measure(num: int = REAL_SIZE, num_species: int = 11_255, steps: int = 96) -> Iterator[Row]:
     """Fit on generated surveys, predict others; a row as soon as it is measured."""
     train = survey_table(num, num_species)
     target = survey_table(TARGETS, num_species, seed=1)
@@ -147,7 +148,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--surveys", type=int, default=REAL_SIZE, help="number of surveys")
-    parser.add_argument("--steps", type=int, default=64, help="steps of fitting")
+    parser.add_argument("--steps", type=int, default=96, help="steps of fitting")
     arguments = parser.parse_args()
     for row in measure(arguments.surveys, steps=arguments.steps):
         print(row, flush=True)

@@ -155,7 +155,8 @@ def test_a_chain_is_the_formula_scale_by_scale():
         for species in range(5):
             p = prior[target, species]
             for scale, raw in enumerate(chain.log_strength.tolist()):
-                strength = math.exp(raw)
+                rarity = chain.rarity[scale].item()
+                strength = math.exp(raw) * (0.05 / max(p, 1e-4)) ** rarity
                 votes = sum(v[scale, species, target] for v, _ in found)
                 mass = sum(m[scale, target] for _, m in found)
                 p = min((votes + strength * p) / (mass + strength), 1.0)

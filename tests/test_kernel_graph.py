@@ -19,7 +19,7 @@ MODULE = sys.modules["tighnari_graph.kernel_graph"]
 def chain_over(model: MultiScale, hetero, prior: torch.Tensor) -> torch.Tensor:
     """Probabilities from nodes and edges of the graph, scale by scale, densely."""
     num_dst, p = hetero["test"].num_nodes, prior.expand(hetero["test"].num_nodes, -1)
-    for scale, raw in enumerate(model.chain.log_strength.detach()):
+    for scale in range(model.chain.num_scales):
         votes, mass = torch.zeros(p.shape), torch.zeros(num_dst, 1)
         for kind, relation, _ in hetero.edge_types:
             if relation != "kernel":
@@ -32,7 +32,8 @@ def chain_over(model: MultiScale, hetero, prior: torch.Tensor) -> torch.Tensor:
                 rate = float(model.chain.convs["po"].log_rate[scale].detach().exp())
             votes = votes.index_add(0, target, weight * hetero[kind].y.to_dense()[source])
             mass = mass.index_add(0, target, rate * weight * hetero[kind].weight[source, None])
-        p = ((votes + raw.exp() * p) / (mass + raw.exp())).clamp(max=1)
+        strength = model.chain.strength(scale, p).detach()
+        p = ((votes + strength * p) / (mass + strength)).clamp(max=1)
     return p
 
 

@@ -81,6 +81,7 @@ def brute_force(
     here = list(zip(target.lat, target.lon, strict=True))
     labels = {name: t.known_labels().toarray() for name, t in sources.items()}
     strength = [math.exp(x) for x in model.chain.log_strength.tolist()]
+    rarity = model.chain.rarity.tolist()
     gaps = {
         name: gaps_by_hand(train, table, target, model.covariates[name].names)
         for name, table in sources.items()
@@ -111,8 +112,9 @@ def brute_force(
                 k *= weights[name][j]
                 mass += rate * k
                 votes = [v + k * float(labels[name][j][s]) for s, v in enumerate(votes)]
-            shrunk = zip(votes, p, strict=True)
-            p = [min((v + strength[scale] * q) / (mass + strength[scale]), 1) for v, q in shrunk]
+            held = [strength[scale] * (0.05 / max(q, 1e-4)) ** rarity[scale] for q in p]
+            shrunk = zip(votes, p, held, strict=True)
+            p = [min((v + lam * q) / (mass + lam), 1) for v, q, lam in shrunk]
         result[i] = p
     return result
 

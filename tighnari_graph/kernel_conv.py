@@ -1,5 +1,6 @@
 """Neighbours' species under kernels whose width and weights are learned, chained coarse to fine."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from tighnari_graph.sparse import torch_csr
 
 KERNELS = ("exponential", "gaussian")
 _STRENGTH = -1.5  # before softplus: 0.2, a mild start for every comparison
+_COMMON = 0.05  # probability at which λ is what ``log_strength`` says
+_RAREST = 1e-4  # below it species are all equally rare
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,10 +192,12 @@ class KernelConv(MessagePassing):
 class KernelChain(nn.Module):
     r"""From the coarsest scale to the finest, each shrinking towards the one before.
 
-    .. math:: p \leftarrow \frac{\sum_{\text{relations}} \mathbf v_{ih} + \lambda_h\, p}
-        {\sum_{\text{relations}} r_h m_{ih} + \lambda_h}
+    .. math:: p \leftarrow \frac{\sum_{\text{relations}} \mathbf v_{ih} + \lambda_h(p)\, p}
+        {\sum_{\text{relations}} r_h m_{ih} + \lambda_h(p)}, \qquad
+        \lambda_h(p) = \lambda_h \Big(\frac{0.05}{\max(p, 10^{-4})}\Big)^{c_h}
 
-    Where a scale finds nobody, the coarser scale's probability stays. A detection rate below 1 may
+    How fast a species leaves the coarser scale may depend on how rare it is there: with
+    :math:`c_h > 0`, which the data ask for, a rare one needs more votes. Where a scale finds nobody, the coarser scale's probability stays. A detection rate below 1 may
     push the ratio above 1; it is cut there.
 
     Args:
@@ -218,6 +223,7 @@ class KernelChain(nn.Module):
             raise ValueError(f"relations must have equally many scales, got {sorted(counts)}")
         self.num_scales = counts.pop()
         self.log_strength = nn.Parameter(torch.zeros(self.num_scales))
+        self.rarity = nn.Parameter(torch.zeros(self.num_scales))
 
     def forward(self, relations: Mapping[str, KernelEdges], prior: Tensor) -> Float[Tensor, "n s"]:
         """Chain; see the class."""
@@ -226,7 +232,7 @@ class KernelChain(nn.Module):
         for scale in range(self.num_scales):
             votes = sum(v[scale] for v, _ in found)
             mass = sum(m[scale] for _, m in found)
-            strength = self.log_strength[scale].exp()
+            strength = self.strength(scale, p)
             p = ((votes + strength * p) / (mass + strength)).clamp(max=1.0)
         return p.T
 
@@ -250,8 +256,9 @@ class KernelChain(nn.Module):
         p, m = _columns(prior), _columns(richness)
         num = len(p)
         for scale in range(self.num_scales):
-            strength = self.log_strength[scale].exp()
-            total, weighted = strength * p, strength * p * m
+            strength = self.strength(scale, p)
+            total = strength * p
+            weighted = total * m
             for conv, votes, _ in found:
                 seen = votes[scale]
                 total = total + seen[:num]
@@ -260,6 +267,11 @@ class KernelChain(nn.Module):
             p = (total / (mass + strength)).clamp(max=1.0)
             m = torch.where(total > 0, weighted / total, m)
         return p.T, m.T
+
+    def strength(self, scale: int, p: Tensor) -> Tensor:
+        """λ of every species at a scale, where the coarser one says p; of any shape."""
+        rarer = math.log(_COMMON) - p.clamp(min=_RAREST).log()
+        return (self.log_strength[scale] + self.rarity[scale] * rarer).exp()
 
 
 def _columns(rows: Tensor) -> Tensor:
