@@ -14,11 +14,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.leaderboard_methods import Settings, best_species, table_features
+from tighnari_graph.multiscale import ScaleRows
 from tighnari_graph.sparse import Labels
 from tighnari_graph.splits import block_folds
 from tighnari_graph.surveys import SurveyTable
 from tighnari_models.data.datamodule import SurveyDataModule
 from tighnari_models.fit import fit
+from tighnari_models.held_out import Predicted
+from tighnari_models.post_processing import listed_probabilities
 from tighnari_models.prediction import predict
 from tighnari_models.presets import PRESETS
 
@@ -99,10 +102,11 @@ def tighnari(
     train: SurveyTable,
     held_out: SurveyTable,
     epochs: int | None = None,
-) -> Labels:
+) -> Labels | Predicted:
     """One model of the demo preset; a tenth of the training surveys chooses the best epoch.
 
-    Graph features and multi-scale rows of the held-out surveys see all training surveys.
+    Graph features and multi-scale rows of the held-out surveys see all training surveys. Multi-
+    scale rows also say how rich surveys with a species are expected to be, as the command uses it.
     """
     preset = PRESETS["demo"]
     data = SurveyDataModule(
@@ -118,4 +122,10 @@ def tighnari(
         unseen = split.test_dataset(model.preprocessing)
         if unseen is None:
             raise ValueError("there are no surveys to predict")
-        return best_species(expit(predict(model, unseen)))
+        logits = predict(model, unseen)
+    scales = unseen.inputs.scales
+    if scales is None or scales.rows.richness is None:
+        return best_species(expit(logits))
+    p = listed_probabilities(logits, scales.rows.richness)
+    rest = expit(logits).sum(axis=1) - np.asarray(p.sum(axis=1)).ravel()
+    return ScaleRows(p, rest, scales.rows.richness)

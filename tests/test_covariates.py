@@ -202,9 +202,9 @@ def test_differences_are_those_of_a_loop(data, num, numeric, text):
 
 
 def by_hand(a: float, b: float) -> tuple[float, float, float]:
-    """Gap, whether they differ, and whether just one of them is missing."""
+    """Squared gap, whether they differ, and whether just one of them is missing."""
     if math.isnan(a) and math.isnan(b):
         return 0.0, 0.0, 0.0
     if math.isnan(a) or math.isnan(b):
         return 0.0, 0.0, 1.0
-    return abs(a - b), float(a != b), 0.0
+    return (a - b) ** 2, float(a != b), 0.0

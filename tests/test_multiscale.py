@@ -153,7 +153,7 @@ def gaps_by_hand(train: SurveyTable, source: SurveyTable, target: SurveyTable, n
                 found.append(float(a != b))
                 continue
             unknown = math.isnan(a) or math.isnan(b)
-            found += [0.0, 0.0] if unknown else [abs(a - b), float(abs(a - b) > 1e-9)]
+            found += [0.0, 0.0] if unknown else [(a - b) ** 2, float(abs(a - b) > 1e-9)]
             found += [float(math.isnan(a) != math.isnan(b))] * lacking
         return found
 
@@ -408,7 +408,7 @@ def test_on_held_out_blocks_of_a_virtual_europe_it_beats_the_global_frequency():
     table = SurveyTable.from_long(world.pa_train)
     held_out = block_folds(table, 5) == 0
     train, test = table.subset(~held_out), table.subset(held_out)
-    model = MultiScale.fit(train, steps=32)
+    model = MultiScale.fit(train)
     truth = test.known_labels().toarray()
 
     def entropy(p: np.ndarray) -> float:

@@ -65,10 +65,10 @@ class Covariates:
     r"""The columns by which surveys are compared, and how their values become numbers.
 
     A number is centred and divided by its spread (positive ones that span a factor of 50 or more
-    by their logarithm), so that a strength means the same for every column. Beside the gap of two
-    numbers it counts whether they differ at all, in columns whose values repeat, and whether one of
-    them is missing, in columns that lack some; two missing values are equal. Text is compared as
-    equal or not.
+    by their logarithm), so that a strength means the same for every column. Two numbers are
+    compared by their squared gap, as in a Gaussian, by whether they differ at all, in columns whose
+    values repeat, and by whether one of them is missing, in columns that lack some; two missing
+    values are equal. Text is compared as equal or not.
 
     Attributes:
         numeric: the columns of numbers.
@@ -193,16 +193,16 @@ class Covariates:
             >>> covariates = Covariates((NumericColumn("year", repeats=True),), (("a", ("b",)),))
             >>> covariates.compare(
             ...     np.array([[0.5]]), np.array([[1]]), np.array([[2.0]]), np.array([[1]]))
-            array([[1.5],
-                   [1. ],
-                   [0. ]], dtype=float32)
+            array([[2.25],
+                   [1.  ],
+                   [0.  ]], dtype=float32)
         """
         differences = np.empty((len(self.comparisons), len(values)), dtype=np.float32)
         row = iter(differences)
         for place, column in enumerate(self.numeric):
             gap = np.abs(values[:, place] - to_values[:, place])
             gap[np.isnan(gap)] = 0
-            next(row)[:] = gap
+            next(row)[:] = gap**2
             if column.repeats:
                 next(row)[:] = gap > 0
             if column.missing:

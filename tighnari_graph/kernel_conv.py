@@ -197,8 +197,9 @@ class KernelChain(nn.Module):
         \lambda_h(p) = \lambda_h \Big(\frac{0.05}{\max(p, 10^{-4})}\Big)^{c_h}
 
     How fast a species leaves the coarser scale may depend on how rare it is there: with
-    :math:`c_h > 0`, which the data ask for, a rare one needs more votes. Where a scale finds nobody, the coarser scale's probability stays. A detection rate below 1 may
-    push the ratio above 1; it is cut there.
+    :math:`c_h > 0`, which the data ask for, a rare one needs more votes. Where a scale finds
+    nobody, the coarser scale's probability stays. A detection rate below 1 may push the ratio
+    above 1; it is cut there.
 
     Args:
         convs: a `KernelConv` per relation, all with equally many scales, coarse to fine.
