@@ -31,8 +31,9 @@ from benchmarks.graph_network_training import (
 )
 from tighnari_graph.files import written_whole
 from tighnari_graph.folder import DataFolder
-from tighnari_graph.multiscale import MultiScale, ScaleRows
+from tighnari_graph.multiscale import MultiScale
 from tighnari_graph.readers import read_glc24_pa
+from tighnari_graph.scale_rows import ScaleRows
 from tighnari_graph.shares import FrequencyPrior
 from tighnari_graph.splits import block_folds, block_ids, some_blocks
 from tighnari_graph.surveys import SurveyTable

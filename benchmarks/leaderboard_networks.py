@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.leaderboard_methods import Settings, best_species, table_features
-from tighnari_graph.multiscale import ScaleRows
+from tighnari_graph.scale_rows import ScaleRows
 from tighnari_graph.sparse import Labels
 from tighnari_graph.splits import block_folds
 from tighnari_graph.surveys import SurveyTable

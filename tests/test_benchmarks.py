@@ -4,10 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import bench_gfv, bench_graph
+from benchmarks import bench_gfv, bench_graph, presence_only
 from benchmarks.inputs import REGIONS, clustered_points, po_rows, survey_table
+from benchmarks.leaderboard_data import virtual
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,3 +66,13 @@ def test_features_of_the_real_size_take_seconds_and_under_4_gb():
     seconds, gigabytes = map(float, done.stdout.split())
     assert seconds < 30
     assert gigabytes < 4
+
+
+def test_every_switch_for_presence_only_surveys_is_compared_with_all_of_them():
+    table = presence_only.table_of(virtual(Path(), limit=120), folds=2)
+    assert set(presence_only.WAYS) == set(table.index)
+    assert table.loc["no PO surveys", "PO surveys"] == 0
+    assert 0 < table.loc["lists of 5 species or more", "PO surveys"] < 1200
+    assert table["difference"].isna().tolist() == [way == presence_only.ALL for way in table.index]
+    scores, base = table["samples-F1"], table.loc[presence_only.ALL, "samples-F1"]
+    np.testing.assert_allclose(table["difference"].fillna(0), scores - base, atol=1e-12)

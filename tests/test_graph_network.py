@@ -27,7 +27,7 @@ from tests import oracles, small_models
 from tests.small_models import surveys
 from tighnari_graph import SurveyTable, block_folds, block_ids
 from tighnari_graph.covariates import Covariates
-from tighnari_graph.multiscale import ScaleRows
+from tighnari_graph.scale_rows import ScaleRows
 from tighnari_graph.sparse import torch_csr
 from tighnari_graph.virtual import virtual_europe
 
@@ -84,7 +84,7 @@ def test_neighbors_are_the_nearest_of_other_blocks():
         for j in range(len(table)):
             place, other = (table.lat[i], table.lon[i]), (table.lat[j], table.lon[j])
             km = oracles.great_circle_km(*place, *other)
-            gap = abs(float(slope[i]) - float(slope[j]))
+            gap = (float(slope[i]) - float(slope[j])) ** 2
             unlike = math.isnan(slope[i]) != math.isnan(slope[j])
             gap = 0.0 if math.isnan(gap) else gap
             differs = gap + (gap > 0) + unlike + (country[i] != country[j])

@@ -60,6 +60,7 @@ def test_the_command_writes_everything(tables, finished):
     assert {
         "samples-F1 on tuning surveys, Threshold Top-K",
         "samples-F1 on all folds, survey graph alone",
+        "samples-F1 on all folds, sets of communities",
     } <= set(summary)
     html = (out / "report.html").read_text()
     for title in ("Loss curves", "Post-processing", "K and θ", "All block folds"):

@@ -16,7 +16,8 @@ from scipy import sparse
 from tests import strategies
 from tests.small_models import QUIET, SPECIES, every_modality, relabelled, small_config, surveys
 from tighnari_graph import SurveyDataError, SurveyTable
-from tighnari_graph.multiscale import TOP, MultiScale, ScaleRows
+from tighnari_graph.multiscale import MultiScale
+from tighnari_graph.scale_rows import TOP, ScaleRows
 from tighnari_graph.sparse import torch_csr
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data import scale_rows

@@ -16,7 +16,7 @@ from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.kernel_conv import KernelChain, KernelConv, KernelEdges
 from tighnari_graph.kernel_graph import kernel_graph
 from tighnari_graph.metrics import samples_f1, survey_f1
-from tighnari_graph.multiscale import MultiScale, ScaleRows
+from tighnari_graph.multiscale import MultiScale
 from tighnari_graph.presence_only import observer_effort, selection_report, trustworthy
 from tighnari_graph.pseudo_labels import aggregate_patches, pseudo_labels
 from tighnari_graph.pyramid import Pyramid
@@ -27,6 +27,7 @@ from tighnari_graph.readers import (
     species_vocabulary,
 )
 from tighnari_graph.richness import RichnessTopK
+from tighnari_graph.scale_rows import ScaleRows
 from tighnari_graph.species_lists import species_lists
 from tighnari_graph.species_sets import ThresholdTopK
 from tighnari_graph.splits import block_folds, block_ids, fold_report, random_folds

@@ -18,7 +18,7 @@ from tighnari_graph.geodesy import unit_vectors
 from tighnari_graph.kernel_conv import KernelChain, KernelConv, KernelEdges
 from tighnari_graph.multiscale_fit import choose_opening, descend
 from tighnari_graph.pyramid import Pyramid
-from tighnari_graph.ranking import top_species
+from tighnari_graph.scale_rows import TOP, ScaleRows
 from tighnari_graph.surveys import SurveyTable
 from tighnari_graph.targets import Targets
 
@@ -26,23 +26,6 @@ SCALES_KM = (200.0, 80.0, 30.0, 10.0, 3.0)
 MAX_EDGES = 50_000_000
 EXACT_EACH = 1000  # edges of a survey up to which nothing is seen as a cell
 EDGES_EACH = 4000
-TOP = 256
-
-
-@dataclass(frozen=True, eq=False)
-class ScaleRows:
-    r"""Probabilities of each survey's best species, and what the others sum up to.
-
-    Attributes:
-        probabilities: :math:`(N, S)` scipy CSR float32.
-        remainder: :math:`(N,)` expected number of species among all the others.
-        richness: the same entries as ``probabilities``: how many species a survey there is expected
-            to have if it has this one. `CommunityF1` makes species sets of both.
-    """
-
-    probabilities: sparse.csr_matrix
-    remainder: np.ndarray
-    richness: sparse.csr_matrix | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +100,7 @@ class MultiScale:
             effort: :math:`(N_{po},)` weight of each presence-only survey.
             block_km: side of the blocks that are left out.
             max_edges: most edges of all training surveys, and so how exact the result is; by
-                default 50 million, and about 4,000 a survey; all surveys where that is 1,000.
+                default 50 million, and about 4,000 a survey and relation; all pairs up to 1,000.
             max_targets: surveys that the loss is taken over; a random part of a larger table.
             steps: of Adam, each on four minibatches of 64 surveys that lie near each other.
             lr: highest learning rate of Adam.
@@ -162,7 +145,8 @@ class MultiScale:
         )
         most = MAX_EDGES if max_edges is None else max_edges
         exact = min(EXACT_EACH * len(train), most) if max_edges is None else most
-        opening = choose_opening(pyramids, train, exact, min(EDGES_EACH * len(train), most), most)
+        wanted = min(EDGES_EACH * len(pyramids) * len(train), most)
+        opening = choose_opening(pyramids, train, exact, wanted, most)
         model = cls(chain, pyramids, compared, train.species_ids, opening)
         some = np.random.default_rng(seed).permutation(len(train))[:max_targets]
         history = descend(model, train, some, steps, lr, seed)
@@ -255,8 +239,7 @@ class MultiScale:
         if top < 1:
             raise ValueError(f"top must be at least 1, got {top}")
         targets = Targets.of(target, self.covariates)
-        nothing = sparse.csr_matrix((0, len(self.species_ids)), dtype=np.float32)
-        parts, remainder = [(nothing, nothing)], [np.zeros(0, dtype=np.float32)]
+        parts = []
         runs = targets.runs(np.arange(len(target)))
         for rows in tqdm(runs, "multi-scale", delay=2, disable=None, leave=False):
             own = None if blocks is None else blocks[rows]
@@ -266,23 +249,6 @@ class MultiScale:
                 # a species that only presence-only surveys know is in surveys of mean richness
                 known = torch.where(prior > 0, self._prior(own, of=1) / prior, prior.sum(-1, True))
                 found = self.chain.with_richness(edges, prior, known)
-            p, richness = (part.numpy() for part in found)
-            columns, best = top_species(p, top)
-            indptr = np.arange(len(rows) + 1) * columns.shape[1]
-            expected = np.take_along_axis(richness, columns, axis=1)
-            pair = (best, expected)
-            parts.append(
-                tuple(
-                    sparse.csr_matrix((part.ravel(), columns.ravel(), indptr), shape=p.shape)
-                    for part in pair
-                )
-            )
-            remainder.append(np.maximum(p.sum(axis=1) - best.sum(axis=1), 0))
+            parts.append(ScaleRows.best(found[0].numpy(), found[1].numpy(), top))
         back = np.argsort(np.concatenate([np.zeros(0, dtype=np.int64), *runs]))
-        probabilities, expected = (
-            sparse.csr_matrix(sparse.vstack(matrices, format="csr")[back])
-            for matrices in zip(*parts, strict=True)
-        )
-        for matrix in (probabilities, expected):
-            matrix.sort_indices()
-        return ScaleRows(probabilities, np.concatenate(remainder)[back], expected)
+        return ScaleRows.stacked(parts, len(self.species_ids)).at(back)

@@ -17,7 +17,8 @@ from tighnari_graph.community_f1 import CommunityF1
 from tighnari_graph.decisions import DecisionRule, cross_fitted
 from tighnari_graph.ladder import SHARE_THRESHOLDS
 from tighnari_graph.metrics import survey_f1
-from tighnari_graph.multiscale import MultiScale, ScaleRows
+from tighnari_graph.multiscale import MultiScale
+from tighnari_graph.scale_rows import ScaleRows
 from tighnari_graph.species_sets import ThresholdTopK
 from tighnari_graph.surveys import SurveyTable
 
@@ -69,19 +70,17 @@ def hold_out_scales(
         model = MultiScale.fit(surveys.subset(~held_out), presence_only, seed=seed)
         parts.append(model.predict(replace(surveys.subset(held_out), labels=None)))
         order.append(np.flatnonzero(held_out))
-    back = np.argsort(np.concatenate(order))
-    probabilities = sparse.csr_matrix(sparse.vstack([part.probabilities for part in parts]))[back]
-    richness = sparse.csr_matrix(sparse.vstack([part.richness for part in parts]))[back]
+    rows = ScaleRows.stacked(parts, len(surveys.species_ids)).at(np.argsort(np.concatenate(order)))
     labels = surveys.known_labels()
     with_po = "" if presence_only is None else " with PO"
     rules: dict[str, tuple[Callable[..., DecisionRule], sparse.csr_matrix | None]] = {
         "Threshold Top-K": (partial(ThresholdTopK.fit, thresholds=SHARE_THRESHOLDS), None),
-        "community F1": (CommunityF1.fit, richness),
+        "community F1": (CommunityF1.fit, rows.richness),
     }
     f1 = {}
     for name, (fit, beside) in rules.items():
-        sets = cross_fitted(fit, probabilities, labels, folds, beside)
+        sets = cross_fitted(fit, rows.probabilities, labels, folds, beside)
         f1[f"multi-scale{with_po}, {name}"] = survey_f1(sets, labels)
     table = pd.DataFrame({"samples-F1": {step: values.mean() for step, values in f1.items()}})
-    rule = CommunityF1.fit(probabilities, labels, richness)
+    rule = CommunityF1.fit(rows.probabilities, labels, rows.richness)
     return HeldOutScales(table.rename_axis("step"), rule, list(f1.values())[-1])

@@ -94,7 +94,9 @@ def run(options: Options) -> dict[str, object]:
     graph_only = graph_only_f1(data.surveys, fusion)
     scales = data.scale_models if "scales" in data.modalities else None
     scored = score_tuning(data.surveys, fusion, po, graph_only, parts, scales)
-    unseen = None if preset.warm_start else score_out_of_fold(data.surveys, fusion, graph_only)
+    unseen = None
+    if not preset.warm_start:
+        unseen = score_out_of_fold(data.surveys, fusion, graph_only, scales)
 
     test = data.test_dataset(fusion.folds[0].model.preprocessing)
     if test is None or data.test is None:

@@ -1,8 +1,7 @@
 """Scores of a cross-fusion on surveys that the models behind their logits have not seen."""
 
-from dataclasses import replace
-
 import numpy as np
+from scipy import sparse
 
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.ladder import climb, po_lists
@@ -60,14 +59,15 @@ def score_tuning(
     blocks = block_ids(surveys.lat, surveys.lon)[fusion.tuning_rows]
     lists = None if po is None else po_lists(tuning, po)
     labels, alone = tuning.known_labels(), graph_only[fusion.tuning_rows]
-    richness = None
-    if scales is not None:
-        richness = scales.of(~fusion.tuning_rows).predict(replace(tuning, labels=None)).richness
+    richness = None if scales is None else _tuning_richness(fusion, scales)
     return post_processing(fusion.logits, labels, parts, blocks, lists, alone, richness)
 
 
 def score_out_of_fold(
-    surveys: SurveyTable, fusion: FusionResult, graph_only: np.ndarray
+    surveys: SurveyTable,
+    fusion: FusionResult,
+    graph_only: np.ndarray,
+    scales: ScaleModels | None = None,
 ) -> PostProcessing:
     """Every fold by the one model that did not learn from it; the tuning fold by all models."""
     logits = np.empty((len(surveys), len(surveys.species_ids)), dtype=np.float16)
@@ -75,4 +75,22 @@ def score_out_of_fold(
     for number, part in enumerate(fusion.validation_logits):
         logits[fusion.fold_of == number] = part
     blocks = block_ids(surveys.lat, surveys.lon)
-    return post_processing(logits, surveys.known_labels(), fusion.fold_of, blocks, None, graph_only)
+    richness = None if scales is None else _richness(fusion, scales)
+    return post_processing(
+        logits, surveys.known_labels(), fusion.fold_of, blocks, None, graph_only, richness
+    )
+
+
+def _tuning_richness(fusion: FusionResult, scales: ScaleModels) -> sparse.csr_matrix | None:
+    return scales.rows(fusion.tuning_rows, ~fusion.tuning_rows).rows.richness
+
+
+def _richness(fusion: FusionResult, scales: ScaleModels) -> sparse.csr_matrix:
+    """Of all surveys in table order, each by the multi-scale model that did not see its fold."""
+    parts, order = [_tuning_richness(fusion, scales)], [np.flatnonzero(fusion.tuning_rows)]
+    for number in range(len(fusion.validation_logits)):
+        held_out = fusion.fold_of == number
+        parts.append(scales.rows(held_out, ~held_out & ~fusion.tuning_rows).rows.richness)
+        order.append(np.flatnonzero(held_out))
+    back = np.argsort(np.concatenate(order))
+    return sparse.csr_matrix(sparse.vstack(parts, format="csr")[back])

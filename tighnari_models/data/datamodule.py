@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 
 from tighnari_graph.gfv import GFVScaler
 from tighnari_graph.graph import SurveyGraph
-from tighnari_graph.multiscale import TOP, MultiScale
+from tighnari_graph.multiscale import MultiScale
+from tighnari_graph.scale_rows import TOP
 from tighnari_graph.splits import block_ids
 from tighnari_graph.surveys import SurveyTable
 from tighnari_models.config import TighnariConfig

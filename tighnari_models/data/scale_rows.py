@@ -4,10 +4,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
-from tighnari_graph.multiscale import TOP, MultiScale, ScaleRows
+from tighnari_graph.multiscale import MultiScale
+from tighnari_graph.scale_rows import TOP, ScaleRows
 from tighnari_graph.sparse import torch_csr
 from tighnari_graph.surveys import SurveyTable
 
@@ -51,25 +51,19 @@ class ScaleFeatures:
             visible: :math:`(N,)` bool.
             wanted: :math:`(N,)` bool, the surveys to make rows of.
         """
-        at = np.full(len(surveys), -1)
-        best = [sparse.csr_matrix((0, len(surveys.species_ids)), dtype=np.float32)]
-        rest = [np.zeros(0, dtype=np.float32)]
+        parts = []
         if (wanted & visible).any():
             own = model.predict_training(surveys.subset(visible), TOP)
-            among = wanted[visible]
-            best.append(own.probabilities[among])
-            rest.append(own.remainder[among])
+            parts.append(own.at(wanted[visible]))
         if (wanted & ~visible).any():
             hidden = surveys.subset(wanted & ~visible)
-            new = model.predict(replace(hidden, labels=None), TOP)
-            best.append(new.probabilities)
-            rest.append(new.remainder)
+            parts.append(model.predict(replace(hidden, labels=None), TOP))
         order = np.concatenate(
             [np.flatnonzero(wanted & visible), np.flatnonzero(wanted & ~visible)]
         )
+        at = np.full(len(surveys), -1)
         at[order] = np.arange(len(order))
-        stacked = sparse.csr_matrix(sparse.vstack(best, format="csr"))
-        return cls(ScaleRows(stacked, np.concatenate(rest)), at)
+        return cls(ScaleRows.stacked(parts, len(surveys.species_ids)), at)
 
     def batch(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
         r"""Probabilities, :math:`(B, S)` sparse CSR, and remainders, :math:`(B,)`, of some surveys.
