@@ -28,6 +28,7 @@ from tighnari_graph.metrics import survey_f1
 from tighnari_graph.splits import block_folds, block_ids, random_folds
 from tighnari_models.evaluation import Evaluation, evaluate, evaluate_predictions
 from tighnari_models.held_out import Method
+from tighnari_models.post_processing import listed_probabilities
 from tighnari_models.run_folder import write_json
 
 _LEAST = 1e-6  # probability of a species that a row does not list, in an ensemble
@@ -113,10 +114,13 @@ class Board:
                 seconds=alone.seconds, richness=alone.richness,
             )  # fmt: skip
         logits = sum(logit(np.clip(_dense(one), _LEAST, 1 - _LEAST)) for one in members)
-        p = best_species(expit(logits / len(members)).astype(np.float32))
+        logits = (logits / len(members)).astype(np.float32)
+        richness = members[0].richness  # of the species that the first member lists
+        listed = sparse.issparse(richness)
+        p = listed_probabilities(logits, richness) if listed else best_species(expit(logits))
         return evaluate_predictions(
             p, self.data.surveys, self.fold_of["block"], rule=row.rule, name=row.name,
-            seconds=sum(one.seconds for one in members),
+            seconds=sum(one.seconds for one in members), richness=richness if listed else None,
         )  # fmt: skip
 
     def _path(self, row: Row) -> Path:

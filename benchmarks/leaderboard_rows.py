@@ -167,7 +167,16 @@ ROWS = (
     _ensemble("chain and Tighnari", CHAIN, TRAINED),
     _ensemble("Tighnari and forest", TRAINED, FOREST),
     _ensemble("chain with PO and forest", CHAIN_PO, FOREST, po=True),
+    _ensemble("chain and Tighnari, both with PO", CHAIN_PO, TRAINED_PO, po=True),
     _ensemble("Tighnari with PO and forest", TRAINED_PO, FOREST, po=True),
-    *(_communities(name) for name in (FOREST, CHAIN, TRAINED, "mean of chain and forest")),
-    *(_communities(name, po=True) for name in (CHAIN_PO, TRAINED_PO)),
+    *(
+        _communities(name)
+        for name in (
+            FOREST, CHAIN, TRAINED, "mean of chain and forest", "mean of chain and Tighnari",
+        )
+    ),
+    *(
+        _communities(name, po=True)
+        for name in (CHAIN_PO, TRAINED_PO, "mean of chain and Tighnari, both with PO")
+    ),
 )  # fmt: skip
