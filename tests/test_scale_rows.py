@@ -547,3 +547,29 @@ def test_several_scale_models_do_not_share(fake):
     one, two = ScaleModels(table), ScaleModels(table)
     everyone = np.ones(len(table), dtype=bool)
     assert one.of(everyone) is one.of(everyone) is not two.of(everyone)
+
+
+def test_rows_of_several_tables_are_stacked_and_chosen_with_their_richness():
+    rng = np.random.default_rng(0)
+    tables = [(rng.random((n, 6)), rng.uniform(1, 30, (n, 6))) for n in (3, 0, 2)]
+    parts = [ScaleRows.best(p, richness, 4) for p, richness in tables]
+    order = np.array([4, 0, 2])
+    found = ScaleRows.stacked(parts, 6).at(order)
+    p, richness = (np.concatenate(part)[order] for part in zip(*tables, strict=True))
+    kept = p >= np.sort(p, axis=1)[:, [2]]
+    np.testing.assert_allclose(found.probabilities.toarray(), p * kept)
+    np.testing.assert_allclose(found.richness.toarray(), richness * kept)
+    np.testing.assert_allclose(found.remainder, (p * ~kept).sum(axis=1))
+    without = replace(parts[0], richness=None)
+    assert ScaleRows.stacked([without, parts[2]], 6).richness is None
+    assert ScaleRows.stacked([], 6).probabilities.shape == (0, 6)
+
+
+def test_known_surveys_come_with_the_richness_of_their_own_model(real):
+    visible = quarter(real.surveys)[0]
+    model = real.scale_models.of(visible)
+    found = ScaleFeatures.of_known(model, real.surveys, visible, ~visible)
+    hidden = replace(real.surveys.subset(~visible), labels=None)
+    expected = model.predict(hidden, TOP)
+    assert (found.rows.richness != expected.richness).nnz == 0
+    assert found.rows.richness.nnz == found.rows.probabilities.nnz > 0

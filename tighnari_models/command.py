@@ -82,6 +82,7 @@ def run(options: Options) -> dict[str, object]:
         _say("fusion: concatenation, since hierarchical cross-attention needs every modality")
 
     parts = tuning_parts(data.surveys, preset.folds, options.seed)
+    _fit_scales(data, preset.folds)
     cost = estimate(config, data, preset, out, options.seed)
     _say(f"estimate: {cost}")
     cost.refuse_what_does_not_fit()
@@ -202,6 +203,14 @@ def _read(
     if "scales" in data.modalities:
         data.scale_models = ScaleModels(data.surveys, po)
     return data, po
+
+
+def _fit_scales(data: SurveyDataModule, folds: int) -> None:
+    """Fit the multi-scale features of the surveys to predict, and say how long that takes."""
+    begin = time.perf_counter()
+    if data.multiscale_model() is not None:  # another per fold, and one that tunes
+        spent = time.perf_counter() - begin
+        _say(f"multi-scale features: {spent:.0f} s to fit, {folds + 2} times in all")
 
 
 def _summary(
