@@ -37,6 +37,7 @@ format: $(STAMP)
 bench: $(STAMP)  ## times beside the peers', full size, one table each
 	$(BIN)/python -m benchmarks.bench_graph
 	$(BIN)/python -m benchmarks.bench_gfv
+	$(BIN)/python -m benchmarks.bench_multiscale
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
