@@ -67,8 +67,8 @@ class Covariates:
     A number is centred and divided by its spread (positive ones that span a factor of 50 or more
     by their logarithm), so that a strength means the same for every column. Two numbers are
     compared by their squared gap, as in a Gaussian, by whether they differ at all, in columns whose
-    values repeat, and by whether one of them is missing, in columns that lack some; two missing
-    values are equal. Text is compared as equal or not.
+    values repeat, and by whether one of them is missing, in columns that lack some; otherwise a
+    missing value is like any other. Text is compared as equal or not.
 
     Attributes:
         numeric: the columns of numbers.
