@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.small_models import relabelled
 from tests.test_kernel_conv import shaken
 from tests.test_pyramid import km_between
 from tighnari_graph import SurveyDataError, SurveyTable, block_folds, block_ids, read_glc24_pa
-from tighnari_graph.multiscale import MultiScale
+from tighnari_graph.multiscale import MAX_EDGES, MultiScale
 from tighnari_graph.pyramid import Pyramid
 from tighnari_graph.splits import some_blocks
 from tighnari_graph.virtual import virtual_europe
@@ -420,3 +421,24 @@ def test_on_held_out_blocks_of_a_virtual_europe_it_beats_the_global_frequency():
     assert ours < 0.9 * entropy(np.broadcast_to(everywhere, truth.shape))
     loss = model.history["loss"].to_numpy()
     assert loss[-8:].mean() < loss[:4].mean()
+
+
+def test_every_relation_has_its_own_budget_of_edges(monkeypatch):
+    """Shared, presence-only surveys would make the cells of the surveys themselves coarser."""
+    asked = []
+    module = sys.modules[MultiScale.__module__]
+
+    def choose(pyramids, train, exact, wanted, most):
+        asked.append((sorted(pyramids), exact, wanted, most))
+        return 0.0
+
+    monkeypatch.setattr(module, "choose_opening", choose)
+    train, po = surveys(20), surveys(10, seed=3, po=True)
+    MultiScale.fit(train, steps=1)
+    MultiScale.fit(train, po, steps=1)
+    MultiScale.fit(train, po, steps=1, max_edges=900)
+    assert asked == [
+        (["survey"], 20_000, 80_000, MAX_EDGES),
+        (["po", "survey"], 20_000, 160_000, MAX_EDGES),
+        (["po", "survey"], 900, 900, 900),
+    ]
