@@ -21,7 +21,7 @@ class ScaleFeatures:
         at: :math:`(N,)` which of the rows is that of each survey; −1 where there is none.
 
     Example:
-        >>> rows = ScaleRows(sparse.csr_matrix([[0.0, 0.5]]), np.array([0.2]))
+        >>> rows = ScaleRows.best(np.array([[0.2, 0.5]]), np.array([[9.0, 8.0]]), top=1)
         >>> best, rest = ScaleFeatures(rows, np.array([-1, 0])).batch(np.array([1, 1]))
         >>> best.to_dense(), rest
         (tensor([[0.0000, 0.5000],
