@@ -107,9 +107,8 @@ def run(options: Options) -> dict[str, object]:
             _say(f"  to predict: {count:,} × {note}")
     logits = predict([fold.model for fold in fusion.folds], test, out=out / "logits_test.npy")
     write_array(out / "logits_tuning.npy", fusion.logits.astype(np.float16))
-    model = data.multiscale_model()
-    if scored.community is not None and model is not None:
-        richness = model.predict(replace(data.test, labels=None)).richness
+    richness = None if test.inputs.scales is None else test.inputs.scales.rows.richness
+    if scored.community is not None and richness is not None:
         listed = listed_probabilities(logits, richness)
         predicted = scored.community.predict(listed, richness=richness)
     else:

@@ -5,6 +5,7 @@ from scipy import sparse
 
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.ladder import climb, po_lists
+from tighnari_graph.scale_rows import ScaleRows
 from tighnari_graph.shares import LEVELS
 from tighnari_graph.splits import block_folds, block_ids
 from tighnari_graph.surveys import SurveyTable
@@ -59,7 +60,9 @@ def score_tuning(
     blocks = block_ids(surveys.lat, surveys.lon)[fusion.tuning_rows]
     lists = None if po is None else po_lists(tuning, po)
     labels, alone = tuning.known_labels(), graph_only[fusion.tuning_rows]
-    richness = None if scales is None else _tuning_richness(fusion, scales)
+    richness = None
+    if scales is not None:
+        richness = scales.rows(fusion.tuning_rows, ~fusion.tuning_rows).rows.richness
     return post_processing(fusion.logits, labels, parts, blocks, lists, alone, richness)
 
 
@@ -81,16 +84,12 @@ def score_out_of_fold(
     )
 
 
-def _tuning_richness(fusion: FusionResult, scales: ScaleModels) -> sparse.csr_matrix | None:
-    return scales.rows(fusion.tuning_rows, ~fusion.tuning_rows).rows.richness
-
-
-def _richness(fusion: FusionResult, scales: ScaleModels) -> sparse.csr_matrix:
+def _richness(fusion: FusionResult, scales: ScaleModels) -> sparse.csr_matrix | None:
     """Of all surveys in table order, each by the multi-scale model that did not see its fold."""
-    parts, order = [_tuning_richness(fusion, scales)], [np.flatnonzero(fusion.tuning_rows)]
-    for number in range(len(fusion.validation_logits)):
+    parts, order = [], []
+    for number in np.unique(fusion.fold_of):  # of the tuning surveys it is −1
         held_out = fusion.fold_of == number
-        parts.append(scales.rows(held_out, ~held_out & ~fusion.tuning_rows).rows.richness)
+        parts.append(scales.rows(held_out, ~held_out & ~fusion.tuning_rows).rows)
         order.append(np.flatnonzero(held_out))
     back = np.argsort(np.concatenate(order))
-    return sparse.csr_matrix(sparse.vstack(parts, format="csr")[back])
+    return ScaleRows.stacked(parts, len(scales.surveys.species_ids)).at(back).richness
