@@ -11,7 +11,8 @@ from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import scatter
 
 from tighnari_graph.graph import SurveyGraph
-from tighnari_graph.sparse import csr_product, torch_csr
+from tighnari_graph.products import csr_product
+from tighnari_graph.sparse import torch_csr
 from tighnari_graph.splits import blocks_to_exclude
 
 DEGREES = ("count", "weight")
@@ -104,9 +105,7 @@ class GFVConv(MessagePassing):
             return edge_index @ y.to(edge_index.dtype)
         if y.is_cuda:
             return edge_index @ y.to(edge_index.dtype)
-        product = csr_product(edge_index, y, "aggregating species")
-        product.eliminate_zeros()
-        return torch_csr(product)
+        return torch_csr(csr_product(edge_index, y, "aggregating species"))
 
     @staticmethod
     def _sources(

@@ -7,7 +7,7 @@ from scipy import sparse
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.geodesy import EARTH_RADIUS_KM
 from tighnari_graph.neighbors import BOUNDARY_KM, radius_edges_between
-from tighnari_graph.sparse import csr_product
+from tighnari_graph.products import csr_product
 from tighnari_graph.splits import block_ids
 from tighnari_graph.surveys import SurveyTable
 
@@ -77,10 +77,7 @@ def pseudo_labels(
     indptr = np.concatenate([[0], np.cumsum(np.bincount(target, minlength=len(at)))])
     parts = (weight[source].astype(np.float32), source, indptr)
     near = sparse.csr_matrix(parts, shape=(len(at), len(po)))
-    found = csr_product(near, labels, "pseudo-labels").astype(np.float32)
-    found.eliminate_zeros()
-    found.sort_indices()
-    return found
+    return csr_product(near, labels, "pseudo-labels").astype(np.float32)
 
 
 def aggregate_patches(po: SurveyTable, side_km: float = PATCH_KM) -> SurveyTable:
@@ -130,7 +127,6 @@ def aggregate_patches(po: SurveyTable, side_km: float = PATCH_KM) -> SurveyTable
     union = csr_product(members, labels, "merging surveys")
     records = np.asarray(union.sum(axis=1)).ravel().astype(np.int64)
     union.data = np.ones(union.nnz, dtype=np.float32)
-    union.sort_indices()
     return SurveyTable(
         po.survey_id[first],
         np.bincount(group, weights=po.lat, minlength=num) / size,

@@ -1,22 +1,18 @@
-"""Sparse rows between scipy (which multiplies) and torch (which PyG carries)."""
+"""Sparse rows between scipy and torch, which PyG carries."""
 
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
-import joblib
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
-from tqdm import tqdm
 
 # torch says once a process that sparse CSR is in beta; hear it here, where nobody is disturbed.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)
     torch.sparse_csr_tensor([0], [], [], size=(0, 0))
 
-_SMALL = 1 << 16  # entries under which one thread is enough
 Labels: TypeAlias = Tensor | np.ndarray | sparse.spmatrix | sparse.sparray
 
 
@@ -83,36 +79,6 @@ def zero_one(matrix: Labels, what: str) -> sparse.csr_matrix:
     found.eliminate_zeros()
     found.sum_duplicates()
     return found
-
-
-def csr_product(left: Labels, right: Labels, title: str = "multiplying") -> sparse.csr_matrix:
-    """Sparse times sparse on all cores: blocks of rows with about equally many entries.
-
-    scipy multiplies on one core and holds no lock meanwhile; blocks also keep what a thread works
-    on near it, and let a progress bar move.
-
-    Example:
-        >>> csr_product(torch.eye(2), torch.tensor([[0.0, 2.0], [3.0, 0.0]])).toarray()
-        array([[0., 2.],
-               [3., 0.]], dtype=float32)
-    """
-    left, right = scipy_csr(left), scipy_csr(right)
-    if max(left.nnz, right.nnz, *left.shape, *right.shape) < np.iinfo(np.int32).max:
-        left, right = (
-            sparse.csr_matrix(
-                (m.data, m.indices.astype(np.int32), m.indptr.astype(np.int32)), shape=m.shape
-            )
-            for m in (left, right)
-        )
-    threads = joblib.cpu_count()
-    blocks = 8 * threads if left.nnz > _SMALL else 1
-    cuts = np.searchsorted(left.indptr, np.linspace(0, left.nnz, blocks + 1)[1:-1])
-    cuts = np.concatenate([[0], cuts, [left.shape[0]]]).astype(int)
-    with ThreadPoolExecutor(threads) as pool:
-        done = pool.map(lambda a, b: left[a:b] @ right, cuts[:-1], cuts[1:])
-        parts = list(tqdm(done, title, blocks, delay=2, disable=None, leave=False))
-    product = sparse.vstack(parts, format="csr") if blocks > 1 else parts[0]
-    return sparse.csr_matrix(product)
 
 
 def csr_rows(matrix: Tensor, rows: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ from scipy import sparse
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from tighnari_graph.sparse import csr_product, torch_csr
+from tighnari_graph.products import csr_product
+from tighnari_graph.sparse import torch_csr
 
 SOURCES = ("po", "survey", "both")
 
