@@ -25,7 +25,7 @@ from tighnari_graph.ranking import Chunk, most_above, top_species
 _PRECISION = {"exact": 1e-9, "fast": 1e-3}  # of the logarithm of G
 METHODS = tuple(_PRECISION)
 _LARGE = 0.25  # more probable species are factors of G, not part of the power sums
-_SMALL = 1e-5  # less probable ones have no third power to speak of
+_CACHED = 1 << 16  # numbers whose powers are made at once: they stay in the cache
 _MARGIN = 6.0  # standard deviations of the number of species, for the number of nodes
 
 
@@ -129,11 +129,14 @@ def _power_sums(others: np.ndarray, method: str, farthest: float) -> np.ndarray:
     largest = max(float(others.max(initial=0)) * farthest, np.finfo(float).tiny)
     wanted = _PRECISION[method] / max(1.0, float(total.max(initial=0)))
     num = max(2, int(np.ceil(np.log(wanted) / np.log(largest))))
-    sums = [total, (others * others).sum(axis=1, dtype=np.float64)]
-    row, column = np.nonzero(others > _SMALL)
-    base = others[row, column].astype(np.float64)
-    values = base**2
-    for _ in range(2, num):
-        values *= base
-        sums.append(np.bincount(row, values, minlength=len(others)))
-    return np.stack(sums, axis=1)
+    sums = np.empty((len(others), num))
+    sums[:, 0] = total
+    step = max(1, _CACHED // max(others.shape[1], 1))
+    for start in range(0, len(others), step):
+        rows = slice(start, start + step)
+        base = others[rows].astype(np.float64)
+        powers = base.copy()
+        for power in range(1, num):
+            powers *= base
+            sums[rows, power] = powers.sum(axis=1)
+    return sums
