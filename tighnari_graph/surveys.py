@@ -313,11 +313,10 @@ def _refuse_unknown(
 
 def _labels(survey: np.ndarray, column: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
     found = column >= 0
-    width = max(shape[1], 1)
-    cell = np.unique(survey[found] * width + column[found])
-    row, col = np.divmod(cell, width)
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))])
-    return sparse.csr_matrix((np.ones(len(cell), dtype=np.float32), col, indptr), shape=shape)
+    ones = np.ones(int(found.sum()), dtype=np.float32)
+    labels = sparse.csr_matrix((ones, (survey[found], column[found])), shape=shape)
+    labels.data[:] = 1  # what stood twice was summed
+    return labels
 
 
 def _meta(
@@ -330,14 +329,18 @@ def _meta(
     """The first row of each survey; ±inf → missing; what varies within surveys is counted."""
     meta = others.iloc[first].reset_index(drop=True)
     for name in others.columns:
-        try:
-            codes, _ = pd.factorize(others[name])
-        except TypeError as error:
-            raise SurveyDataError(
-                f"{source}: column {name} holds lists or other nested values ({error}); drop it, "
-                "or turn it into text or numbers"
-            ) from error
-        varying = len(np.unique(home[codes != codes[home]]))
+        values = others[name]
+        if not isinstance(values.dtype, np.dtype) or values.dtype.kind not in "biuf":
+            try:
+                values = pd.Series(pd.factorize(values)[0])
+            except TypeError as error:
+                raise SurveyDataError(
+                    f"{source}: column {name} holds lists or other nested values ({error}); drop "
+                    "it, or turn it into text or numbers"
+                ) from error
+        column = values.to_numpy()
+        differs = (column != column[home]) & ~(pd.isna(column) & pd.isna(column[home]))
+        varying = int(np.count_nonzero(np.bincount(home[differs])))
         if varying:
             notes[f"surveys whose {name} varies (first row kept)"] = varying
         if meta[name].dtype == object:
