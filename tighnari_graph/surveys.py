@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from tighnari_graph.columns import is_text, numbers, text_codes, whole_numbers
+from tighnari_graph.columns import text_codes, whole_numbers
 from tighnari_graph.errors import SurveyDataError, refuse
+from tighnari_graph.long_table import degrees, first_rows, renamed
+from tighnari_graph.vocabulary import label_matrix, species_columns, vocabulary_of
 
 REQUIRED = ("surveyId", "lat", "lon", "year")
 
@@ -155,7 +157,7 @@ class SurveyTable:
         """
         if not isinstance(frame, pd.DataFrame):
             raise TypeError(f"{source}: expected a DataFrame, got {type(frame).__name__}")
-        frame = _rename(frame, columns or {}, source)
+        frame = renamed(frame, columns or {}, source)
         missing = [name for name in REQUIRED if name not in frame]
         if missing:
             raise SurveyDataError(
@@ -165,8 +167,8 @@ class SurveyTable:
             )
         row_id, absent = whole_numbers(frame["surveyId"], source, None)
         refuse(source, absent, None, "no surveyId")
-        lat = _degrees(frame["lat"], 90.0, "latitude", source, row_id)
-        lon = _degrees(frame["lon"], 180.0, "longitude", source, row_id)
+        lat = degrees(frame["lat"], 90.0, "latitude", source, row_id)
+        lon = degrees(frame["lon"], 180.0, "longitude", source, row_id)
         year, absent = whole_numbers(frame["year"], source, row_id)
         refuse(source, absent, row_id, "no year")
 
@@ -189,13 +191,13 @@ class SurveyTable:
         notes = {"rows": len(frame)}
         labels, vocabulary, species_names = None, np.zeros(0, dtype=np.int64), None
         if species_ids is not None:
-            vocabulary, species_names = _vocabulary(species_ids, source)
+            vocabulary, species_names = vocabulary_of(species_ids, source)
         if "speciesId" in frame:
-            column, vocabulary, species_names = _species_columns(
+            column, vocabulary, species_names = species_columns(
                 frame["speciesId"], vocabulary if species_ids is not None else None,
                 species_names, source, row_id,
             )  # fmt: skip
-            labels = _labels(survey, column, (len(survey_id), len(vocabulary)))
+            labels = label_matrix(survey, column, (len(survey_id), len(vocabulary)))
             notes["rows without a species"] = int((column < 0).sum())
             notes["repeated rows"] = int((column >= 0).sum()) - labels.nnz
             notes["surveys without species"] = int((np.diff(labels.indptr) == 0).sum())
@@ -204,153 +206,8 @@ class SurveyTable:
         if region is not None:
             notes["surveys without region"] = int(pd.isna(region).sum())
         others = [c for c in frame.columns if c not in (*REQUIRED, "region", "speciesId")]
-        meta = _meta(frame[others], first, home, notes, source)
+        meta = first_rows(frame[others], first, home, notes, source)
         return cls(
             survey_id.astype(np.int64), lat[first], lon[first], year[first], region,
             labels, vocabulary, species_names, meta, notes,
         )  # fmt: skip
-
-
-def _rename(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -> pd.DataFrame:
-    unknown = [name for name in columns if name not in frame]
-    if unknown:
-        raise SurveyDataError(
-            f"{source}: columns= renames {', '.join(unknown)}, not among "
-            f"{', '.join(map(str, frame.columns))}"
-        )
-    frame = frame.rename(columns=dict(columns))
-    twice = frame.columns[frame.columns.duplicated()].unique().tolist()
-    if twice:
-        raise SurveyDataError(f"{source}: column names occur twice: {', '.join(map(str, twice))}")
-    return frame
-
-
-def _degrees(
-    column: pd.Series, limit: float, what: str, source: str, row_id: np.ndarray
-) -> np.ndarray:
-    values = numbers(column, source, row_id)
-    refuse(source, np.isnan(values), row_id, f"no {what}")
-    outside = f"{what} outside [{-limit:.0f}, {limit:.0f}]"
-    refuse(source, np.abs(values) > limit, row_id, outside)
-    return values
-
-
-def _vocabulary(
-    species_ids: Sequence[int] | Sequence[str] | np.ndarray, source: str
-) -> tuple[np.ndarray, np.ndarray | None]:
-    given = pd.Series(np.asarray(species_ids))
-    if given.isna().any():
-        raise ValueError(f"{source}: species_ids has {given.isna().sum()} missing entries")
-    repeated = given[given.duplicated()]
-    if len(repeated):
-        raise ValueError(
-            f"{source}: species_ids repeats {len(repeated)} species, first {repeated.iloc[0]}"
-        )
-    if len(given) and is_text(given):
-        return np.arange(len(given)), given.to_numpy(dtype=object)
-    ids, missing = whole_numbers(given, f"{source}: species_ids", None, minimum=0)
-    refuse(f"{source}: species_ids", missing, None, "no id")
-    return ids, None
-
-
-def _species_columns(
-    species: pd.Series,
-    vocabulary: np.ndarray | None,
-    names: np.ndarray | None,
-    source: str,
-    row_id: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Label column of each row (−1 for none), the vocabulary, and its names if species are text."""
-    if is_text(species):
-        _refuse_numbers_as_text(species, source, row_id)
-        codes, found = text_codes(species)
-        if vocabulary is None:
-            return codes, np.arange(len(found)), found
-        if names is None and len(vocabulary):
-            raise ValueError(
-                f"{source}: speciesId is text ({found[0]!r}, …), species_ids are numbers; a "
-                "vocabulary of names is shared as species_ids=table.species_names"
-            )
-        names = np.zeros(0, dtype=object) if names is None else names
-        position = pd.Index(names).get_indexer(pd.Index(found, dtype=object))
-        _refuse_unknown(found[position < 0], codes, position, source, row_id)
-        return np.append(position, -1)[codes], np.arange(len(names)), names
-    if names is not None and species.notna().any():
-        raise ValueError(f"{source}: speciesId is numbers, species_ids are names ({names[0]!r}, …)")
-    ids, missing = whole_numbers(species, source, row_id, minimum=0)
-    codes, found = pd.factorize(ids)
-    if vocabulary is None:
-        vocabulary = np.unique(ids[~missing])
-    position = pd.Index(vocabulary).get_indexer(pd.Index(found))
-    used = np.bincount(codes[~missing], minlength=len(found)) > 0
-    position_checked = np.where(used, position, 0)
-    _refuse_unknown(found[position_checked < 0], codes, position_checked, source, row_id)
-    return np.where(missing, -1, position[codes]), vocabulary, names
-
-
-def _refuse_numbers_as_text(species: pd.Series, source: str, row_id: np.ndarray) -> None:
-    """Names and numbers in one column: whichever are fewer are taken for the mistake."""
-    present = species.notna().to_numpy()
-    numeric = pd.to_numeric(species.astype("string"), errors="coerce").notna().to_numpy()
-    if numeric.all() or numeric.sum() <= present.sum() / 2:
-        refuse(source, numeric, row_id, "a speciesId that is a number stored as text")
-    odd = present & ~numeric
-    if odd.any() and numeric.any():
-        what = f"a speciesId that is no number: {species[odd].iloc[0]!r}"
-        refuse(source, odd, row_id, what)
-    refuse(source, numeric, row_id, "a speciesId that is a number stored as text")
-
-
-def _refuse_unknown(
-    unknown: np.ndarray, codes: np.ndarray, position: np.ndarray, source: str, row_id: np.ndarray
-) -> None:
-    if len(unknown):
-        some = ", ".join(map(str, sorted(unknown)[:5])) + (", …" if len(unknown) > 5 else "")
-        bad = (codes >= 0) & (np.append(position, 0)[codes] < 0)
-        what = f"one of {len(unknown)} species outside species_ids ({some})"
-        refuse(source, bad, row_id, what)
-
-
-def _labels(survey: np.ndarray, column: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
-    found = column >= 0
-    ones = np.ones(int(found.sum()), dtype=np.float32)
-    labels = sparse.csr_matrix((ones, (survey[found], column[found])), shape=shape)
-    labels.data[:] = 1  # what stood twice was summed
-    return labels
-
-
-def _meta(
-    others: pd.DataFrame,
-    first: np.ndarray,
-    home: np.ndarray,
-    notes: dict[str, int],
-    source: str,
-) -> pd.DataFrame:
-    """The first row of each survey; ±inf → missing; what varies within surveys is counted."""
-    meta = others.iloc[first].reset_index(drop=True)
-    for name in others.columns:
-        values = others[name]
-        if not isinstance(values.dtype, np.dtype) or values.dtype.kind not in "biuf":
-            try:
-                values = pd.Series(pd.factorize(values)[0])
-            except TypeError as error:
-                raise SurveyDataError(
-                    f"{source}: column {name} holds lists or other nested values ({error}); drop "
-                    "it, or turn it into text or numbers"
-                ) from error
-        column = values.to_numpy()
-        differs = (column != column[home]) & ~(pd.isna(column) & pd.isna(column[home]))
-        varying = int(np.count_nonzero(np.bincount(home[differs])))
-        if varying:
-            notes[f"surveys whose {name} varies (first row kept)"] = varying
-        if meta[name].dtype == object:
-            meta[name] = meta[name].infer_objects()
-        if pd.api.types.is_float_dtype(meta[name]):
-            infinite = np.isinf(meta[name].to_numpy(dtype=np.float64, na_value=np.nan))
-            if infinite.any():
-                meta[name] = meta[name].mask(infinite)
-                notes[f"surveys with infinite {name} (made missing)"] = int(infinite.sum())
-        missing = int(meta[name].isna().sum())
-        if missing:
-            notes[f"surveys with missing {name}"] = missing
-    return meta
