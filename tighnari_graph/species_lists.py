@@ -6,8 +6,7 @@ from scipy import sparse
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from tighnari_graph.products import csr_product
-from tighnari_graph.sparse import torch_csr
+from tighnari_graph.sparse import scipy_csr, torch_csr
 
 SOURCES = ("po", "survey", "both")
 
@@ -71,7 +70,7 @@ def species_lists(
             continue
         if (node_type, "near", "test") not in hetero.edge_types:
             raise ValueError(f"no {node_type} → test edges; graph.attach(...) adds them")
-        counted = csr_product(_nearest(hetero, node_type, num), hetero[node_type].y)
+        counted = _nearest(hetero, node_type, num) @ scipy_csr(hetero[node_type].y)
         counted.data = (counted.data > exceed).astype(counted.dtype)
         counted.eliminate_zeros()
         lists = counted if lists is None else lists.maximum(counted)
@@ -82,22 +81,47 @@ def _nearest(hetero: HeteroData, node_type: str, num: int) -> sparse.csr_matrix:
     """Which sources are among the nearest ``num`` of each test node, [N_test, N_src] of 0/1."""
     store = hetero[node_type, "near", "test"]
     source, target = store.edge_index.numpy(force=True)
-    distance = store.edge_distance_km.numpy(force=True)
+    distance = np.ascontiguousarray(store.edge_distance_km.numpy(force=True))
     num_test, num_src = len(hetero["test"].survey_id), len(hetero[node_type].survey_id)
 
-    # Of each test node keep what is no farther than its num-th nearest, and only then order by id.
+    # Of each test node keep what is no farther than its num-th nearest.
+    bits = distance.view(np.int32)  # distances from 0 up are in order as their bits
     first = np.searchsorted(target, np.arange(num_test + 1))  # edges are sorted by target
-    ordered = np.sort((target << 32) | distance.view(np.int32))  # distances ≥ 0 sort as their bits
-    last = np.minimum(first[:-1] + num, first[1:]) - 1
+    near = np.flatnonzero(bits <= np.repeat(_bound(bits, first, num), np.diff(first)))
+    source, target, bits = source[near], target[near], bits[near]
+    first = np.searchsorted(target, np.arange(num_test + 1))
+    ordered = np.sort((target << 32) | bits)
     some = first[:-1] < first[1:]
     limit = np.full(num_test, -1, dtype=np.int64)
-    limit[some] = ordered[last[some]] & 0xFFFFFFFF
-    near = distance.view(np.int32) <= limit[target]
-    source, target, distance = source[near], target[near], distance[near]
-    survey_id = hetero[node_type].survey_id.numpy(force=True)[source]
-    order = np.lexsort((survey_id, distance, target))
-    source, target = source[order], target[order]
-    rank = np.arange(len(target)) - np.searchsorted(target, target)
-    source, target = source[rank < num], target[rank < num]
+    if num:
+        limit[some] = ordered[np.minimum(first[:-1] + num, first[1:])[some] - 1] & 0xFFFFFFFF
+    near = np.flatnonzero(bits <= limit[target])
+    source, target, bits = source[near], target[near], bits[near]
+
+    # Equal distances can make them too many: there the order of ids decides.
+    count = np.bincount(target, minlength=num_test)
+    tied = np.flatnonzero((count > num)[target])
+    survey_id = hetero[node_type].survey_id.numpy(force=True)[source[tied]]
+    tied = tied[np.lexsort((survey_id, bits[tied], target[tied]))]
+    rank = np.arange(len(tied)) - np.searchsorted(target[tied], target[tied])
+    kept = np.ones(len(target), dtype=bool)
+    kept[tied[rank >= num]] = False
+    source, target = source[kept], target[kept]
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(target, minlength=num_test))])
     ones = np.ones(len(source), dtype=np.float32)
-    return sparse.csr_matrix((ones, (target, source)), shape=(num_test, num_src))
+    return sparse.csr_matrix((ones, source, indptr), shape=(num_test, num_src))
+
+
+def _bound(bits: np.ndarray, first: np.ndarray, num: int) -> np.ndarray:
+    """No less than the num-th smallest number of each run, without sorting.
+
+    A run is cut into num parts; the largest of their minima is that of one of num, or beyond.
+    """
+    count = np.diff(first)
+    bound = np.full(len(count), np.iinfo(bits.dtype).max, dtype=bits.dtype)
+    long = np.flatnonzero(count > num)
+    if num and len(long):
+        cuts = first[long, None] + count[long, None] * np.arange(num + 1) // num
+        cuts = np.minimum(cuts, len(bits) - 1)
+        bound[long] = np.minimum.reduceat(bits, cuts.ravel()).reshape(cuts.shape)[:, :-1].max(1)
+    return bound
