@@ -33,6 +33,7 @@ def attach(
     test: SurveyTable | None = None,
     presence_only: SurveyTable | None = None,
     backend: str = "kdtree",
+    device: str | torch.device = "cpu",
 ) -> HeteroData:
     """Attach surveys to predict, and presence-only (PO) surveys near them.
 
@@ -41,7 +42,7 @@ def attach(
     points into a survey, so no training degree changes and no test point sees another. Edges from
     surveys follow the graph's own ``match``; PO has no region, so its edges match on the year and
     the distance only. PO surveys that reach no test node are left out and counted in
-    ``hetero["po"].out_of_reach``.
+    ``hetero["po"].out_of_reach``. ``backend`` and ``device`` are those of `radius_edges_between`.
 
     Shapes:
         - **survey_id, year, region_code:** :math:`(N_{type},)` int64 on every node type;
@@ -103,16 +104,22 @@ def attach(
     pos = graph.pos.numpy(force=True)
     found = radius_edges_between(
         pos[:, 0], pos[:, 1], groups[0], test.lat, test.lon, groups[1],
-        spec.radius_km, spec.earth_radius_km, backend,
+        spec.radius_km, spec.earth_radius_km, backend, device,
     )  # fmt: skip
     for key, value in edge_attributes(*found, spec.radius_km).items():
         hetero["survey", NEAR, "test"][key] = value
     if presence_only is not None:
-        _attach_po(hetero, test, presence_only, backend)
+        _attach_po(hetero, test, presence_only, backend, device)
     return hetero
 
 
-def _attach_po(hetero: HeteroData, test: SurveyTable, po: SurveyTable, backend: str) -> None:
+def _attach_po(
+    hetero: HeteroData,
+    test: SurveyTable,
+    po: SurveyTable,
+    backend: str,
+    device: str | torch.device,
+) -> None:
     spec = hetero.spec
     if po.labels is None:
         raise SurveyDataError("attach: the presence-only table has no species")
@@ -125,7 +132,7 @@ def _attach_po(hetero: HeteroData, test: SurveyTable, po: SurveyTable, backend: 
     )
     (source, target), distance = radius_edges_between(
         po.lat, po.lon, groups[0], test.lat, test.lon, groups[1],
-        spec.radius_km, spec.earth_radius_km, backend,
+        spec.radius_km, spec.earth_radius_km, backend, device,
     )  # fmt: skip
     kept, source = np.unique(source, return_inverse=True)
     near = po.subset(kept)

@@ -98,6 +98,7 @@ class SurveyGraph(Data):
         earth_radius_km: float = EARTH_RADIUS_KM,
         match: tuple[str, ...] = DEFAULT_MATCH,
         backend: str = "kdtree",
+        device: str | torch.device = "cpu",
     ) -> "SurveyGraph":
         """Find all pairs within the radius and make the graph.
 
@@ -108,12 +109,14 @@ class SurveyGraph(Data):
             match: columns that both ends share: year, region or any in ``table.meta``. ``()`` is
                 distance alone. A missing value matches nothing; a table without a region column
                 is not divided by region.
-            backend: "kdtree" or "balltree"; they give the same edges.
+            backend: "kdtree", "balltree" or "grid"; they give the same edges.
+            device: where "grid" searches, as "cuda"; the graph is in the host's memory.
 
         Raises:
             TypeError: if ``table`` is no `SurveyTable`.
             SurveyDataError: if a column in ``match`` does not exist.
-            ValueError: on a radius that is not positive, or an unknown back end.
+            ValueError: on a radius that is not positive, an unknown back end, or a device other
+                than the CPU for a tree.
 
         Source: Liu et al. 2024, section 3.2, eq. 2, algorithm 1 (CreateEdges).
         """
@@ -127,7 +130,7 @@ class SurveyGraph(Data):
         nodes, spec = survey_nodes(table, spec)
         group = match_groups({key: nodes[key].numpy() for key in spec.match_attributes}, len(table))
         edge_index, distance = radius_edges(
-            table.lat, table.lon, group, radius_km, earth_radius_km, backend
+            table.lat, table.lon, group, radius_km, earth_radius_km, backend, device
         )
         labels = table.labels
         if labels is None:
@@ -199,12 +202,13 @@ class SurveyGraph(Data):
         test: SurveyTable | None = None,
         presence_only: SurveyTable | None = None,
         backend: str = "kdtree",
+        device: str | torch.device = "cpu",
     ) -> HeteroData:
         """Surveys to predict, and presence-only surveys near them, beside the graph.
 
         See `tighnari_graph.attach.attach`. The graph itself stays as it is.
         """
-        return attach(self, test, presence_only, backend)
+        return attach(self, test, presence_only, backend, device)
 
     def save(self, path: str | Path) -> None:
         """Write the graph as one safetensors file, whole or not at all.
