@@ -43,12 +43,13 @@ def test_tiles_and_threads_give_what_scipy_gives(monkeypatch):
     right = sparse.random(700, 90, 0.1, format="csr", dtype=np.float32, rng=rng)
     expected = (left.astype(float) @ right.astype(float)).toarray()
     scattered = []
-    whole = products._Tiles.scattered
-    monkeypatch.setattr(
-        products._Tiles,
-        "scattered",
-        lambda s, rows: (scattered.append(len(rows)), whole(s, rows))[1],
-    )
+    whole = products._scattered
+
+    def counted(some: sparse.csr_matrix, *others: object) -> products._Rows:
+        scattered.append(some.shape[0])
+        return whole(some, *others)
+
+    monkeypatch.setattr(products, "_scattered", counted)
     alone = csr_product(left, right)
     assert not scattered
     monkeypatch.setattr(products, "_SMALL", 100)

@@ -76,15 +76,17 @@ class GFVConv(MessagePassing):
         y, size = self._sources(y, size)
         num_edges = edge_index.size(1)
         for end, name in ((0, "source"), (1, "target")):
-            outside = int(((edge_index[end] < 0) | (edge_index[end] >= size[end])).sum())
-            if outside:
+            if num_edges and not _all_below(edge_index[end], size[end]):
+                outside = int(((edge_index[end] < 0) | (edge_index[end] >= size[end])).sum())
                 raise ValueError(f"{outside} edges have a {name} outside the {size[end]} there are")
         if edge_weight is None:
             edge_weight = torch.ones(num_edges, device=edge_index.device)
         elif len(edge_weight) != num_edges:
             raise ValueError(f"{len(edge_weight)} edge weights for {num_edges} edges")
-        summed = torch.ones_like(edge_weight) if self.degree == "count" else edge_weight
-        degree = scatter(summed, edge_index[1], dim_size=size[1], reduce="sum")
+        if self.degree == "count":
+            degree = torch.bincount(edge_index[1], minlength=size[1]).to(edge_weight.dtype)
+        else:
+            degree = scatter(edge_weight, edge_index[1], dim_size=size[1], reduce="sum")
         scale = torch.where(degree > 0, degree, torch.inf).rsqrt()
         weight = edge_weight * scale[edge_index[1]]
         sparse = y.layout == torch.sparse_csr
@@ -122,6 +124,11 @@ class GFVConv(MessagePassing):
 
     def __repr__(self) -> str:
         return f"GFVConv(degree={self.degree!r})"
+
+
+def _all_below(ends: Tensor, num: int) -> bool:
+    lowest, highest = ends.aminmax()
+    return bool((lowest >= 0) & (highest < num))
 
 
 def _adjacency(edge_index: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
