@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := $(VENV)/.installed-bench
 DATA ?=
 OUT ?= out
 
@@ -13,6 +14,10 @@ $(STAMP): pyproject.toml constraints.txt
 		{ echo "Python 3.11 or newer is needed; choose one with make PYTHON=python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(PEERS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	touch $@
 
 demo: $(STAMP)  ## train, cross-fuse, predict: on DATA if given, else on a virtual Europe
@@ -34,10 +39,8 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## times beside the peers', full size, one table each
-	$(BIN)/python -m benchmarks.bench_graph
-	$(BIN)/python -m benchmarks.bench_gfv
-	$(BIN)/python -m benchmarks.bench_multiscale
+bench: $(PEERS)  ## times beside the peers', full size, one table, under ten minutes on 2 cores
+	$(BIN)/python -m benchmarks.cpu --out $(OUT)/bench
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,13 +10,14 @@ are multiplied beside it.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeAlias
 
 import joblib
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import reverse_cuthill_mckee
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
 from tighnari_graph.sparse import Labels, scipy_csr
@@ -62,7 +63,7 @@ def csr_product(left: Labels, right: Labels, title: str = "multiplying") -> spar
     blocks = 8 * threads if threads > 1 else 1
     entries = np.cumsum(np.diff(left.indptr)[rows])
     cuts = np.searchsorted(entries, np.linspace(0, left.nnz, blocks + 1)[1:-1])
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+    with _libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         done = pool.map(multiply, np.split(rows, cuts))
         parts = list(tqdm(done, title, blocks, delay=2, disable=None, leave=False))
     columns, values, count = (
@@ -128,6 +129,12 @@ def _scattered(left: sparse.csr_matrix, right: sparse.csr_matrix, dtype: np.dtyp
     exact.eliminate_zeros()
     exact.sort_indices()
     return exact.indices, exact.data.astype(dtype), np.diff(exact.indptr)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Those whose own threads would get into the way of ours; looking for them takes a while."""
+    return ThreadpoolController()
 
 
 def _orders(left: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
