@@ -76,6 +76,20 @@ def test_a_row_is_the_same_whatever_is_multiplied_beside_it():
     assert (changed != whole).nnz > 0
 
 
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_what_is_not_finite_stays_in_the_rows_that_meet_it(odd):
+    rng = np.random.default_rng(2)
+    left = clustered(rng, 400, 100, 0.6)
+    right = sparse.random(400, 70, 0.2, format="csr", dtype=np.float32, rng=rng)
+    usual = csr_product(left, right).toarray()
+    right.data[right.indptr[7]] = odd
+    met = left[:, 7].toarray()[:, 0] != 0
+    found = csr_product(left, right).toarray()
+    assert np.isfinite(found[~met]).all()
+    np.testing.assert_array_equal(found[~met], usual[~met])
+    assert (~np.isfinite(found[met])).sum() == met.sum()
+
+
 def test_entries_stored_twice_count_twice_and_sums_of_zero_are_left_out():
     indptr, indices = np.array([0, 2, 4]), np.array([0, 0, 0, 1])
     left = sparse.csr_matrix((np.array([1.0, 2.0, 1.0, -1.0]), indices, indptr), shape=(2, 2))

@@ -50,11 +50,13 @@ def csr_product(left: Labels, right: Labels, title: str = "multiplying") -> spar
     place = np.empty(len(inner), dtype=np.int32)
     place[inner] = np.arange(len(inner), dtype=np.int32)
     right = right[inner].astype(np.float64)
+    # In a dense block 0 × ∞ would reach rows that do not meet it.
+    dense = all(bool(np.isfinite(matrix.data).all()) for matrix in (left, right))
 
     def multiply(some: np.ndarray) -> list[_Rows]:
         part = left[some]
         part = sparse.csr_matrix((part.data, place[part.indices], part.indptr), shape=part.shape)
-        if part.nnz <= _FEW * len(some):
+        if not dense or part.nnz <= _FEW * len(some):
             return [_scattered(part, right, dtype)]
         tiles = _Tiles(part, right, dtype)
         return [tiles.product(at, min(at + TILE, len(some))) for at in range(0, len(some), TILE)]
