@@ -203,20 +203,20 @@ def test_every_way_gives_the_same_at_the_smallest_size(group):
 
 
 @pytest.mark.slow
-def test_the_graph_of_the_real_size_is_built_three_times_faster_than_the_balltree_loop():
+def test_the_graph_of_the_real_size_is_built_six_times_faster_than_the_balltree_loop():
     """A ratio of two times in one process, taken while nothing else should run."""
     points = clustered_points(graph.SIZES[1])
     peer = Peer(lambda: graph.balltree_loop(points))
     table = graph.table_of(points)
     case = Case("graph", "", lambda: graph.ours(table), {"": peer}, check=graph.same_edges)
-    assert measure(case, 2)[0].ratio >= 3
+    assert measure(case, 2)[0].ratio >= 6
 
 
 @pytest.mark.slow
 def test_features_of_the_real_size_take_seconds_and_under_4_gb():
     built = SurveyGraph.from_surveys(survey_table(features.SURVEYS))
     (row,) = measure(Case("features", "", lambda: features.graph_feature_vectors(built)), 1)
-    assert row.seconds < 30
+    assert row.seconds < 10
     assert row.peak_mb is None or row.peak_mb < 2000
 
 
