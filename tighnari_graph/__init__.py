@@ -11,8 +11,12 @@ from tighnari_graph.covariates import Covariates
 from tighnari_graph.decisions import DecisionRule, FixedK, Threshold, cross_fitted
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.expected_f1 import ExpectedF1
+from tighnari_graph.explain_graph import explain, explain_lists, explain_shares
+from tighnari_graph.explain_multiscale import explain_multiscale
+from tighnari_graph.explanation import Explanation
 from tighnari_graph.gfv import GFVConv, GFVScaler, graph_feature_vectors
 from tighnari_graph.graph import SurveyGraph
+from tighnari_graph.inspection import neighbors_of
 from tighnari_graph.kernel_conv import KernelChain, KernelConv, KernelEdges
 from tighnari_graph.kernel_graph import kernel_graph
 from tighnari_graph.metrics import samples_f1, survey_f1
@@ -42,6 +46,7 @@ __all__ = [
     "Covariates",
     "DecisionRule",
     "ExpectedF1",
+    "Explanation",
     "FixedK",
     "GFVConv",
     "GFVScaler",
@@ -65,10 +70,15 @@ __all__ = [
     "calibration_error",
     "check_submission",
     "cross_fitted",
+    "explain",
+    "explain_lists",
+    "explain_multiscale",
+    "explain_shares",
     "feature_shift",
     "fold_report",
     "graph_feature_vectors",
     "kernel_graph",
+    "neighbors_of",
     "observer_effort",
     "pseudo_labels",
     "random_folds",

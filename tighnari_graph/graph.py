@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import sparse
 from torch import Tensor
@@ -15,6 +16,7 @@ from tighnari_graph.attach import attach
 from tighnari_graph.check import broken_rules
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.geodesy import EARTH_RADIUS_KM
+from tighnari_graph.inspection import as_html, components, in_short, is_whole, neighbors_of
 from tighnari_graph.neighbors import radius_edges
 from tighnari_graph.sparse import torch_csr
 from tighnari_graph.spec import (
@@ -89,6 +91,12 @@ class SurveyGraph(Data):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "SurveyGraph":
         return self.clone()  # torch cannot deep-copy sparse CSR tensors
+
+    def __repr__(self) -> str:
+        return in_short(self) if is_whole(self) else super().__repr__()
+
+    def _repr_html_(self) -> str:
+        return as_html(self) if is_whole(self) else f"<pre>{super().__repr__()}</pre>"
 
     @classmethod
     def from_surveys(
@@ -179,6 +187,14 @@ class SurveyGraph(Data):
     def isolates(self) -> Tensor:
         r"""Surveys without a neighbour, :math:`(N,)` bool."""
         return self.degree() == 0
+
+    def components(self) -> Tensor:
+        r"""Connected component of each survey, :math:`(N,)` int64; 0 is the largest."""
+        return components(self)
+
+    def neighbors_of(self, survey_id: int) -> pd.DataFrame:
+        """The neighbours of a survey, nearest first; see `tighnari_graph.neighbors_of`."""
+        return neighbors_of(self, survey_id)
 
     def summary(self) -> GraphSummary:
         """Counts, degrees, isolates, components, and a row per year and region."""

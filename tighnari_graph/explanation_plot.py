@@ -1,0 +1,172 @@
+"""The figure of an `Explanation`: a map of the neighbourhood above, species as bars below."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
+
+from tighnari_graph.explanation import Explanation
+from tighnari_graph.geodesy import EARTH_RADIUS_KM
+
+_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")  # Okabe and Ito's
+_MARKERS = {
+    "survey": ("o", "survey"),
+    "po": ("^", "PO survey"),
+    "cell": ("s", "cell"),
+    "po_cell": ("D", "PO cell"),
+}
+_OTHER = "#999999"
+_PRIOR = "#dddddd"
+_PROBABILITY = "probability"
+_WIDE = 24  # letters of a name from which on the legend has one column
+_MAPPED = 0.9  # share of the neighbours' part that lies within the map
+_LARGEST = 160.0  # points², of the contributor of most share
+_KM_PER_DEGREE = np.pi * EARTH_RADIUS_KM / 180
+
+
+def plot_explanation(
+    explanation: Explanation, num_species: int = 10, figure: Figure | None = None
+) -> Figure:
+    """Where the contributors are, sized by their share, and what each adds to the first species.
+
+    The largest contributors have a colour each, the same in both parts; the others are grey. The
+    map ends at the graph's radius; without one, where 90 % of the neighbours' share lies within,
+    and its title says what lies beyond.
+
+    Args:
+        explanation: from `explain` or one of its kin.
+        num_species: bars.
+        figure: to draw on; by default one as wide as a column of text.
+
+    Units: kilometres east and north of the survey; shares in ``explanation.unit``.
+    """
+    species = explanation.species.head(num_species)
+    height = 3.5 + 0.17 * len(species)
+    if figure is None:
+        figure = Figure(figsize=(3.5, height + 1.2), layout="constrained")
+    ratios = [3.0, max(0.17 * len(species), 0.5) + 0.4]
+    upper, lower = figure.subplots(2, 1, height_ratios=ratios)
+    near = explanation.neighbors
+    near = near[near["kind"] != "prior"].reset_index(drop=True)
+    named = near[near["share"] > 0].head(len(_COLORS)).index
+    color = np.full(len(near), _OTHER, dtype=object)
+    color[named] = _COLORS[: len(named)]
+    _map(upper, explanation, near, color, named)
+    _bars(lower, explanation, species, near.loc[named, "contributor"].tolist())
+    figure.suptitle(f"survey {explanation.survey_id} (+): {explanation.method}", fontsize=8)
+    handles, labels = lower.get_legend_handles_labels()
+    if handles:
+        order = sorted(range(len(labels)), key=lambda i: labels[i] == _PROBABILITY)  # last
+        handles, labels = [handles[i] for i in order], [labels[i] for i in order]
+        columns = 1 if max(map(len, labels)) > _WIDE else 2
+        figure.legend(
+            handles, labels, loc="outside lower center", fontsize=6.5, ncols=columns, frameon=False,
+            handlelength=1.2, columnspacing=1.0,
+        )  # fmt: skip
+    return figure
+
+
+def _map(
+    ax: Axes, explanation: Explanation, near: pd.DataFrame, color: np.ndarray, named: pd.Index
+) -> None:
+    lat, lon, share = (near[name].to_numpy(dtype=float) for name in ("lat", "lon", "share"))
+    turn = (lon - explanation.lon + 180) % 360 - 180
+    east = turn * _KM_PER_DEGREE * np.cos(np.radians(explanation.lat))
+    north = (lat - explanation.lat) * _KM_PER_DEGREE
+    away = np.maximum(np.abs(east), np.abs(north))
+    reach = explanation.radius_km or _reach(away, share)
+    inside = away <= reach * 1.001
+    largest = float(np.clip(2000 / max(inside.sum(), 1), 40, _LARGEST))
+    size = 6 + (largest - 6) * share / max(share.max(initial=0.0), 1e-300)
+    kinds = [kind for kind in _MARKERS if (near["kind"] == kind).any()]
+    for kind in kinds:
+        of_kind = inside & (near["kind"] == kind).to_numpy()
+        for which, order in ((of_kind & (color == _OTHER), 2), (of_kind & (color != _OTHER), 3)):
+            ax.scatter(
+                east[which], north[which], s=size[which], c=list(color[which]), alpha=0.85,
+                marker=_MARKERS[kind][0], edgecolors="white", linewidths=0.5, zorder=order,
+            )  # fmt: skip
+    if len(kinds) > 1:
+        shapes = [
+            Line2D(
+                [], [], ls="none", marker=_MARKERS[k][0], color=_OTHER, ms=4, label=_MARKERS[k][1]
+            )
+            for k in kinds
+        ]
+        ax.legend(
+            handles=shapes, fontsize=6.5, handletextpad=0.1, frameon=False, loc="upper left",
+            bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0,
+        )  # fmt: skip
+    ax.plot(0, 0, marker="+", ms=11, mec="black", mew=1.2, zorder=4)
+    if explanation.radius_km:
+        ax.add_patch(Circle((0, 0), reach, fill=False, ls="--", lw=0.8, color="#555555"))
+    ax.set(xlim=(-1.08 * reach, 1.08 * reach), ylim=(-1.08 * reach, 1.08 * reach))
+    ax.set_aspect("equal")
+    ax.set_xlabel("km east", fontsize=7)
+    ax.set_ylabel("km north", fontsize=7)
+    ax.tick_params(labelsize=7)
+    text = f"{len(near):,} contributors, sized by share"
+    if not len(near):
+        text = "no contributors but priors" if len(explanation.neighbors) else "no contributors"
+    elif not inside.all():
+        beyond = share[~inside].sum() / max(share.sum(), 1e-300)
+        text += f"\n{(~inside).sum():,} of them beyond the map, with {100 * beyond:.0f} %"
+    ax.set_title(text, fontsize=7)
+
+
+def _reach(away: np.ndarray, share: np.ndarray) -> float:
+    """Half the side of a map within which most of the share lies, a round number of km."""
+    order = np.argsort(away)
+    total = np.cumsum(share[order])
+    if not len(total) or total[-1] <= 0:
+        return max(1.0, float(away.max(initial=0.0)))
+    enough = min(int(np.searchsorted(total, _MAPPED * total[-1])), len(order) - 1)
+    return max(1.0, float(np.ceil(1.05 * away[order[enough]])))
+
+
+def _bars(ax: Axes, explanation: Explanation, species: pd.DataFrame, named: list[str]) -> None:
+    """One bar a species, in it one part a contributor, the rest of them and the priors last."""
+    parts = explanation.by_neighbor
+    group = parts["contributor"].where(parts["contributor"].isin(named), "other contributors")
+    group = group.where(parts["kind"] != "prior", parts["contributor"])
+    priors = parts.loc[parts["kind"] == "prior", "contributor"].unique().tolist()
+    table = parts.assign(group=group).pivot_table(
+        index="species", columns="group", values="share", aggfunc="sum", fill_value=0.0
+    )
+    table = table.reindex(index=species["species"], fill_value=0.0)
+    fills = dict(zip(named, _COLORS, strict=False)) | {"other contributors": _OTHER}
+    fills |= dict.fromkeys(priors, _PRIOR)
+    hatches = dict(zip(priors, ("", "////", "....", "xxxx"), strict=False))
+    place, left = np.arange(len(species)), np.zeros(len(species))
+    for name in (name for name in fills if name in table):
+        value = table[name].to_numpy()
+        ax.barh(
+            place, value, left=left, height=0.75, color=fills[name], label=name,
+            hatch=hatches.get(name, ""), edgecolor="white" if name not in hatches else "#888888",
+            linewidth=0.4,
+        )  # fmt: skip
+        left = left + value
+    if "probability" in species:
+        beside = ax if not explanation.unit else ax.twiny()
+        if explanation.unit:  # not on the scale of a probability
+            beside.set_xlim(0, 1)
+            beside.set_xlabel(_PROBABILITY, fontsize=7)
+            beside.tick_params(labelsize=7)
+            beside.spines["right"].set_visible(False)
+            ax.plot([], [], "D", ms=3.5, mfc="white", mec="black", mew=0.8, label=_PROBABILITY)
+        beside.plot(
+            species["probability"], place, "D", ms=3.5, mfc="white", mec="black", mew=0.8,
+            ls="none", label=_PROBABILITY if beside is ax else None, zorder=4,
+        )  # fmt: skip
+    text = species["name"] if "name" in species else "species " + species["species"].astype(str)
+    ax.set_yticks(place, text.tolist(), fontsize=7)
+    ax.invert_yaxis()
+    ax.tick_params(axis="x", labelsize=7)
+    ax.set_xlabel(explanation.unit or "share", fontsize=7)
+    if not len(species):
+        ax.set_axis_off()
+        ax.text(0.5, 0.5, "nothing was predicted", ha="center", fontsize=7, transform=ax.transAxes)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
