@@ -7,6 +7,11 @@ Cross-Attention Using Graph-Based and Vision Backbone-Extracted Features*, CLEF 
 from tighnari_graph.block_shift import feature_shift
 from tighnari_graph.calibration import Temperature, calibration_error, reliability
 from tighnari_graph.community_f1 import CommunityF1
+from tighnari_graph.conversions_geo import from_geodataframe, to_geodataframe
+from tighnari_graph.conversions_homogeneous import from_homogeneous, to_homogeneous
+from tighnari_graph.conversions_libpysal import from_libpysal, to_libpysal
+from tighnari_graph.conversions_networkx import from_networkx, to_networkx
+from tighnari_graph.conversions_parquet import read_geoparquet, write_geoparquet
 from tighnari_graph.covariates import Covariates
 from tighnari_graph.decisions import DecisionRule, FixedK, Threshold, cross_fitted
 from tighnari_graph.errors import SurveyDataError
@@ -76,12 +81,17 @@ __all__ = [
     "explain_shares",
     "feature_shift",
     "fold_report",
+    "from_geodataframe",
+    "from_homogeneous",
+    "from_libpysal",
+    "from_networkx",
     "graph_feature_vectors",
     "kernel_graph",
     "neighbors_of",
     "observer_effort",
     "pseudo_labels",
     "random_folds",
+    "read_geoparquet",
     "read_glc24_pa",
     "read_glc24_po",
     "read_glc24_test",
@@ -91,6 +101,11 @@ __all__ = [
     "species_lists",
     "species_vocabulary",
     "survey_f1",
+    "to_geodataframe",
+    "to_homogeneous",
+    "to_libpysal",
+    "to_networkx",
     "trustworthy",
+    "write_geoparquet",
     "write_submission",
 ]
