@@ -45,6 +45,8 @@ from tighnari_graph.summary import GraphSummary
 from tighnari_graph.surveys import SurveyTable
 
 __version__ = "0.2.0"
+from tighnari_graph.figure_columns import plot_boxes, plot_correlations
+from tighnari_graph.figures import plot_locations, plot_species_frequency
 
 __all__ = [
     "CommunityF1",
@@ -89,6 +91,10 @@ __all__ = [
     "kernel_graph",
     "neighbors_of",
     "observer_effort",
+    "plot_boxes",
+    "plot_correlations",
+    "plot_locations",
+    "plot_species_frequency",
     "pseudo_labels",
     "random_folds",
     "read_geoparquet",

@@ -15,6 +15,10 @@ from tighnari_models.data.dataset import SurveyDataset
 from tighnari_models.data.new_surveys import new_surveys
 from tighnari_models.evaluation import evaluate, evaluate_predictions
 from tighnari_models.evaluation_result import Evaluation
+from tighnari_models.figure_architecture import plot_architecture
+from tighnari_models.figure_scores import plot_f1_by, plot_f1_map
+from tighnari_models.figure_tokens import plot_token_grids
+from tighnari_models.figures import plot_cubes, plot_patch
 from tighnari_models.fit import FitResult, fit
 from tighnari_models.mixup import mixup
 from tighnari_models.options import TrainingOptions
@@ -44,7 +48,13 @@ __all__ = [
     "fit",
     "mixup",
     "new_surveys",
+    "plot_architecture",
+    "plot_cubes",
     "plot_evaluation",
+    "plot_f1_by",
+    "plot_f1_map",
+    "plot_patch",
+    "plot_token_grids",
     "predict",
     "pretrain",
     "samples_f1",

@@ -16,7 +16,7 @@ LANDSAT_SHAPE = (6, 4, 20)
 """Band (red, green, blue, near-infrared, two short-wave infrared) × quarter × year from 2000 on."""
 
 BIOCLIM_SHAPE = (4, 18, 12)
-"""Variable (rain, mean, lowest, highest temperature) × year from 2000 on × month."""
+"""Variable (rain, mean, highest, lowest temperature) × year from 2000 on × month."""
 
 CUBE_SHAPES = {"landsat": LANDSAT_SHAPE, "bioclim": BIOCLIM_SHAPE}
 _YEAR_AXIS = {"landsat": 2, "bioclim": 1}

@@ -1,0 +1,141 @@
+"""Figures of surveys: how often species occur, how many a survey lists, and where surveys are."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from tighnari_graph.figure_style import (
+    BLUE,
+    GREEN,
+    VERMILION,
+    column_axes,
+    column_figure,
+    equal_on_the_ground,
+    small_text,
+)
+from tighnari_graph.surveys import SurveyTable
+
+_BARS = 60  # at most, of a histogram of whole numbers
+_PIXELS = 1500  # to which positions are rounded, along the longer side of a map
+
+
+def plot_species_frequency(
+    table: SurveyTable, axes: tuple[Axes, Axes] | None = None
+) -> tuple[Axes, Axes]:
+    """In how many surveys species occur, the commonest first, and how many a survey lists.
+
+    The right half shows in which range the K of Top-K is to be sought. Species that occur in no
+    survey of the table are left out.
+
+    Args:
+        table: labelled surveys.
+        axes: two axes to draw on.
+
+    Raises:
+        SurveyDataError: if the table has no labels.
+
+    Source: Liu et al. 2024, section 2, figure 6.
+
+    Example:
+        >>> import pandas as pd
+        >>> rows = pd.DataFrame({"surveyId": [1, 1, 2], "lat": 45.0, "lon": 7.0, "year": 2020,
+        ...     "speciesId": [5, 9, 5]})
+        >>> left, right = plot_species_frequency(SurveyTable.from_long(rows))
+        >>> left.lines[0].get_ydata().tolist(), right.get_title()
+        ([2, 1], 'median 1.5')
+    """
+    labels = table.known_labels()
+    if axes is None:
+        left, right = column_figure(4.2).subplots(2, 1)
+    else:
+        left, right = axes
+    occurs = np.asarray(labels.astype(bool).sum(axis=0), dtype=np.int64).ravel()
+    occurs = np.sort(occurs[occurs > 0])[::-1]
+    left.plot(np.arange(1, len(occurs) + 1), occurs, color=BLUE, marker=".", markersize=2)
+    left.set(
+        xlabel="species, the commonest first (rank)", ylabel="surveys with the species",
+        title=f"{len(occurs):,} species, {(occurs == 1).sum():,} in one survey only",
+    )  # fmt: skip
+    if len(occurs):
+        left.set(xscale="log", yscale="log")
+    listed = np.asarray(labels.astype(bool).sum(axis=1), dtype=np.int64).ravel()
+    right.hist(listed, bins=_whole_bins(listed), color=BLUE)
+    right.set(xlabel="species in a survey", ylabel="surveys")
+    right.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, steps=[1, 2, 5, 10]))
+    if len(listed):
+        middle = float(np.median(listed))
+        right.axvline(middle, color=VERMILION, linewidth=1)
+        right.set_title(f"median {middle:g}")
+    else:
+        right.set_title("no surveys")
+    small_text(left, right)
+    return left, right
+
+
+def plot_locations(
+    surveys: SurveyTable,
+    test: SurveyTable | None = None,
+    po: SurveyTable | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Where presence-only (PO), labelled (PA) and test surveys are.
+
+    The smaller of these dots lie above the larger ones. Positions that fall on the same spot are
+    drawn once, so that millions of surveys make no larger figure than thousands; the legend counts
+    all.
+
+    Args:
+        surveys: presence–absence (PA) surveys.
+        test: surveys to predict.
+        po: presence-only surveys.
+        ax: axes to draw on.
+
+    Units: degrees, of equal length on the ground in the middle of the map.
+
+    Source: Liu et al. 2024, section 2, figure 5.
+
+    Example:
+        >>> import pandas as pd
+        >>> rows = pd.DataFrame({"surveyId": [1, 2], "lat": [45.0, 46.0], "lon": 7.0, "year": 2020})
+        >>> ax = plot_locations(SurveyTable.from_long(rows))
+        >>> [text.get_text() for text in ax.get_legend().get_texts()]
+        ['PA (2)']
+    """
+    ax = column_axes(ax, 3.9)
+    layers = [("PO", po, GREEN, 2.0), ("PA", surveys, BLUE, 1.5), ("test", test, VERMILION, 1.0)]
+    there = [(name, table, color, size) for name, table, color, size in layers if table is not None]
+    lat = np.concatenate([table.lat for _, table, _, _ in there])
+    lon = np.concatenate([table.lon for _, table, _, _ in there])
+    spot = max(np.ptp(lat), np.ptp(lon)) / _PIXELS if len(lat) else 0.0
+    big = float(np.clip(10 / max(len(lat), 1) ** 0.25, 0.5, 3))
+    for name, table, color, size in there:
+        drawn = _spots(np.stack([table.lon, table.lat], axis=1), spot)
+        ax.plot(
+            drawn[:, 0], drawn[:, 1], "o", color=color, markersize=size * big, markeredgewidth=0,
+            label=f"{name} ({len(table):,})", rasterized=True,
+        )  # fmt: skip
+    equal_on_the_ground(ax, lat)
+    legend = ax.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, handletextpad=0.1,
+    )  # fmt: skip
+    for handle in legend.get_lines():
+        handle.set_markersize(5)
+    small_text(ax)
+    return ax
+
+
+def _spots(positions: np.ndarray, spot: float) -> np.ndarray:
+    """One position of each square of a grid whose side is ``spot``; all if it is 0."""
+    if spot == 0 or not len(positions):
+        return positions
+    square = np.floor(positions / spot).astype(np.int64)
+    square -= square.min(axis=0)
+    first = np.unique(square[:, 0] * (square[:, 1].max() + 1) + square[:, 1], return_index=True)[1]
+    return positions[first]
+
+
+def _whole_bins(values: np.ndarray) -> np.ndarray:
+    """Edges between whole numbers, so that every bar holds equally many of them."""
+    low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
+    width = -(-(high - low + 1) // _BARS)
+    return np.arange(low, high + width + 1, width) - 0.5
