@@ -45,6 +45,7 @@ from tighnari_graph.summary import GraphSummary
 from tighnari_graph.surveys import SurveyTable
 
 __version__ = "0.2.0"
+from tighnari_graph.explore import ExploreMap, hetero_explore
 from tighnari_graph.figure_columns import plot_boxes, plot_correlations
 from tighnari_graph.figures import plot_locations, plot_species_frequency
 
@@ -54,6 +55,7 @@ __all__ = [
     "DecisionRule",
     "ExpectedF1",
     "Explanation",
+    "ExploreMap",
     "FixedK",
     "GFVConv",
     "GFVScaler",
@@ -88,6 +90,7 @@ __all__ = [
     "from_libpysal",
     "from_networkx",
     "graph_feature_vectors",
+    "hetero_explore",
     "kernel_graph",
     "neighbors_of",
     "observer_effort",

@@ -15,6 +15,7 @@ from torch_geometric.utils import scatter
 from tighnari_graph.attach import attach
 from tighnari_graph.check import broken_rules
 from tighnari_graph.errors import SurveyDataError
+from tighnari_graph.explore import ExploreMap, explore
 from tighnari_graph.geodesy import EARTH_RADIUS_KM
 from tighnari_graph.inspection import as_html, components, in_short, is_whole, neighbors_of
 from tighnari_graph.neighbors import radius_edges
@@ -195,6 +196,10 @@ class SurveyGraph(Data):
     def neighbors_of(self, survey_id: int) -> pd.DataFrame:
         """The neighbours of a survey, nearest first; see `tighnari_graph.neighbors_of`."""
         return neighbors_of(self, survey_id)
+
+    def explore(self, path: str | Path | None = None, color: str = "degree") -> ExploreMap:
+        """The surveys on a map in a browser; see `tighnari_graph.explore.explore`."""
+        return explore(self, path, color)
 
     def summary(self) -> GraphSummary:
         """Counts, degrees, isolates, components, and a row per year and region."""
