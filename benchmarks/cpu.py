@@ -15,7 +15,7 @@ from benchmarks import guard
 from benchmarks.case import REPEATS, Case, Row, measure
 from benchmarks.cases import attach, decisions, features, graph, multiscale, network
 from benchmarks.machine import Speed, command, description
-from benchmarks.table import header, line, markdown, to_json
+from benchmarks.table import header, line, write
 
 GROUPS: dict[str, Callable[[bool, Speed], Iterator[Case]]] = {
     "graph": graph.cases,
@@ -75,9 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     about["minutes"] = f"{(time.perf_counter() - begin) / 60:.1f}"
     print(f"\n{about['minutes']} minutes")
     if given.out is not None:
-        given.out.mkdir(parents=True, exist_ok=True)
-        (given.out / "cpu.json").write_text(to_json(rows, about), encoding="utf-8")
-        (given.out / "cpu.md").write_text(markdown(rows, about), encoding="utf-8")
+        write(given.out, "cpu", rows, about)
     print(guard.report(rows, guard.STORED / "cpu.json"))
 
 

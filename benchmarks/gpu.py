@@ -22,7 +22,7 @@ from benchmarks.cases import gpu_features, gpu_graph, gpu_loading, gpu_network
 from benchmarks.cases.gpu_bench import FULL, SMALL, Bench, Sizes, Throughput
 from benchmarks.cases.gpu_profile import report
 from benchmarks.machine import command, description
-from benchmarks.table import header, line, markdown, to_json
+from benchmarks.table import header, line, write
 
 LAST_START_S = 330  # no group of cases begins later, so that all end within eight minutes
 NO_GPU = "no CUDA device here; --device cpu --small runs the same cases on the processor"
@@ -200,9 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about["minutes"] = f"{(time.perf_counter() - begin) / 60:.1f}"
     print(f"\n{about['minutes']} minutes")
     if given.out is not None:
-        given.out.mkdir(parents=True, exist_ok=True)
-        (given.out / "gpu.json").write_text(to_json(rows, about), encoding="utf-8")
-        (given.out / "gpu.md").write_text(markdown(rows, about), encoding="utf-8")
+        write(given.out, "gpu", rows, about)
     print(guard.report(rows, guard.STORED / "gpu.json"))
     return int(any(math.isnan(row.seconds) for row in rows))
 

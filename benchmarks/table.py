@@ -51,6 +51,13 @@ def to_json(rows: Sequence[Row], about: Mapping[str, str]) -> str:
     return json.dumps({"about": dict(about), "rows": listed}, indent=1, ensure_ascii=False) + "\n"
 
 
+def write(folder: Path, name: str, rows: Sequence[Row], about: Mapping[str, str]) -> None:
+    """Both forms, as ``name``.json and ``name``.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(to_json(rows, about), encoding="utf-8")
+    (folder / f"{name}.md").write_text(markdown(rows, about), encoding="utf-8")
+
+
 def read_rows(path: str | Path) -> list[Row]:
     """The rows that `to_json` wrote.
 

@@ -46,8 +46,6 @@ from tighnari_graph.surveys import SurveyTable
 
 __version__ = "0.2.0"
 from tighnari_graph.explore import ExploreMap, hetero_explore
-from tighnari_graph.figure_columns import plot_boxes, plot_correlations
-from tighnari_graph.figures import plot_locations, plot_species_frequency
 
 __all__ = [
     "CommunityF1",
@@ -94,10 +92,6 @@ __all__ = [
     "kernel_graph",
     "neighbors_of",
     "observer_effort",
-    "plot_boxes",
-    "plot_correlations",
-    "plot_locations",
-    "plot_species_frequency",
     "pseudo_labels",
     "random_folds",
     "read_geoparquet",

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy import sparse
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.explanation import (
+    IN_WORDS,
     TOP,
     Explanation,
     Parts,
@@ -20,16 +20,19 @@ from tighnari_graph.explanation import (
     prior_parts,
     shown_species,
 )
-from tighnari_graph.gfv import GFVConv, GFVScaler, graph_feature_vectors
+from tighnari_graph.gfv import (
+    GFVConv,
+    GFVScaler,
+    block_numbers,
+    graph_feature_vectors,
+    visible_mask,
+)
 from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.inspection import Neighborhood
 from tighnari_graph.shares import LEVEL_SURVEYS, LEVELS
 from tighnari_graph.sparse import scipy_csr
 from tighnari_graph.species_lists import SOURCES
-from tighnari_graph.splits import blocks_to_exclude
 from tighnari_graph.surveys import SurveyTable
-
-_NAMES = {"survey": "survey ", "po": "PO survey "}
 
 
 def explain(
@@ -78,17 +81,12 @@ def explain(
     """
     conv, scaler = GFVConv(degree), GFVScaler(normalize)  # they know what may be asked for
     here = Neighborhood.of(graph, survey_id, "survey", target)
-    num = here.sources.y.size(0)
     seen = np.ones(len(here.source), dtype=bool)
-    if visible is not None:
-        mask = visible.numpy(force=True) if isinstance(visible, Tensor) else np.asarray(visible)
-        if mask.dtype != bool or mask.shape != (num,):
-            raise ValueError(f"visible must be a bool mask of the {num} surveys")
-        seen &= mask[here.source]
+    mask = visible_mask(visible, here.sources.y)
+    if mask is not None:
+        seen &= mask.numpy(force=True)[here.source]
     if exclude_block is not None and here.kind == "survey":
-        given = exclude_block
-        sizes = given.numpy(force=True) if isinstance(given, Tensor) else given
-        block = blocks_to_exclude(sizes, *here.sources.pos.numpy(force=True).T)
+        block = block_numbers(exclude_block, here.sources.pos).numpy(force=True)
         seen &= block[here.source] != block[here.node]
     here = here.only(seen)
     weight = here.weight.astype(np.float64)
@@ -102,8 +100,7 @@ def explain(
         raw = graph_feature_vectors(
             graph, visible=visible, normalize=None, degree=degree, exclude_block=exclude_block
         )
-        rows = None if visible is None else torch.as_tensor(visible, device=raw.device)
-        scale = scaler.fit(raw, rows).scale
+        scale = scaler.fit(raw, mask).scale
     parts = Parts(parts.contributors, parts.entries.assign(share=parts.entries["share"] / scale))
     unit = "km / √neighbours" if degree == "count" else "√km"
     unit = f"normalised, {normalize}" if normalize else unit
@@ -217,7 +214,7 @@ def explain_lists(
 def _parts(here: Neighborhood, kind: str, weight: np.ndarray) -> Parts:
     """Neighbours as contributors, each of its species times the weight."""
     ids = here.survey_id
-    told = _NAMES[kind] + pd.Series(ids, dtype=str)
+    told = IN_WORDS[kind] + pd.Series(ids, dtype=str)
     pos = here.sources.pos.numpy(force=True)[here.source]
     labels = scipy_csr(here.sources.y)[here.source].tocoo()
     return Parts(

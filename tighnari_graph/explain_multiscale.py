@@ -12,6 +12,7 @@ from torch_geometric.data import HeteroData
 
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.explanation import (
+    IN_WORDS,
     NO_ID,
     TOP,
     Explanation,
@@ -28,8 +29,6 @@ from tighnari_graph.kernel_graph import KERNEL, NODE_TYPES, kernel_graph
 from tighnari_graph.multiscale import MultiScale
 from tighnari_graph.pyramid import Pyramid
 from tighnari_graph.surveys import SurveyTable
-
-_NAMES = {"survey": "survey ", "po": "PO survey "}
 
 
 def explain_multiscale(
@@ -203,7 +202,7 @@ class _Seen:
         row = np.where(single, self.node, 0)
         ids = np.where(single, row if table is None else table.survey_id[row], NO_ID)
         cells = _cell_names(self.name, self.surveys, self.pos)
-        told = cells.where(~single, _NAMES[self.name] + pd.Series(ids, dtype=str))
+        told = cells.where(~single, IN_WORDS[self.name] + pd.Series(ids, dtype=str))
         kind = np.where(single, *np.array(NODE_TYPES[self.name], dtype=object)[:, None])
         found = self.labels[:, columns].tocoo()
         column, num = columns[found.col], len(self.bandwidth_km)
@@ -234,6 +233,6 @@ def _cell_names(name: str, weight: np.ndarray, pos: np.ndarray) -> pd.Series:
     lat, lon = (pd.Series(np.abs(part)).map("{:.2f}° ".format).astype(str) for part in pos.T)
     north = pd.Series(np.where(pos[:, 0] < 0, "S", "N"))
     east = pd.Series(np.where(pos[:, 1] < 0, "W", "E"))
-    what = f" {_NAMES[name]}".rstrip() + "s around "
+    what = f" {IN_WORDS[name]}".rstrip() + "s around "
     named: pd.Series = "cell of " + count + what + lat + north + ", " + lon + east
     return named

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 KINDS = ("survey", "cell", "po", "po_cell", "prior")
 TOP = 20  # species shown
 _SHOWN = 10  # contributors in a notebook
+IN_WORDS = {"survey": "survey ", "po": "PO survey "}  # before an id
 NO_ID = -1  # of a cell or a prior
 
 

@@ -245,8 +245,8 @@ def graph_feature_vectors(
         )
     nodes = graph["survey"] if hetero else graph
     edges = graph["survey", "near", "survey"] if hetero else graph
-    mask = _visible_mask(visible, nodes.y)
-    block = None if exclude_block is None else _blocks(exclude_block, nodes.pos)
+    mask = visible_mask(visible, nodes.y)
+    block = None if exclude_block is None else block_numbers(exclude_block, nodes.pos)
     conv, scaler = GFVConv(degree), GFVScaler(normalize)
 
     def features(edges: Any, num_dst: int, block: Tensor | None = None) -> Tensor:
@@ -268,14 +268,20 @@ def graph_feature_vectors(
     return scaler.transform(result)
 
 
-def _blocks(exclude_block: float | Tensor | np.ndarray, pos: Tensor) -> Tensor:
+def block_numbers(exclude_block: float | Tensor | np.ndarray, pos: Tensor) -> Tensor:
+    """The block of each survey, as ``exclude_block`` gives or asks for it, :math:`(N,)`."""
     if isinstance(exclude_block, Tensor):
         exclude_block = exclude_block.numpy(force=True)
     lat, lon = pos.numpy(force=True).T
     return torch.from_numpy(blocks_to_exclude(exclude_block, lat, lon)).to(pos.device)
 
 
-def _visible_mask(visible: Tensor | np.ndarray | None, y: Tensor) -> Tensor | None:
+def visible_mask(visible: Tensor | np.ndarray | None, y: Tensor) -> Tensor | None:
+    """Which surveys' labels may be seen, :math:`(N,)` bool; None where all may.
+
+    Raises:
+        ValueError: if it is no bool mask of the surveys.
+    """
     if visible is None:
         return None
     mask = torch.as_tensor(visible, device=y.device)

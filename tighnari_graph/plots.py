@@ -6,12 +6,11 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from tighnari_graph.block_shift import EXCLUDED, HELD_OUT, TRAINING, shift_rows
+from tighnari_graph.figure_style import BLUE, GREEN, VERMILION, equal_on_the_ground
 from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.species_sets import ThresholdTopK
 
-_ISOLATE = "#d55e00"  # vermilion of the Okabe–Ito palette
-_BAR = "#0072b2"
-_OTHER = "#009e73"  # bluish green
+_ISOLATE, _BAR, _OTHER = VERMILION, BLUE, GREEN
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
@@ -54,9 +53,7 @@ def plot_survey_map(
         figure = ax.get_figure()
         if figure is not None:
             figure.colorbar(points, ax=ax, label="neighbours within the radius", shrink=0.8)
-    ax.set(xlabel="longitude (°)", ylabel="latitude (°)")
-    if len(lat):
-        ax.set_aspect(1 / max(np.cos(np.radians((lat.min() + lat.max()) / 2)), 0.1))
+    equal_on_the_ground(ax, lat)
     ax.legend(loc="upper left", fontsize="small", framealpha=0.9)
     return ax
 

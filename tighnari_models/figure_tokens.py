@@ -2,14 +2,13 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from torch import nn
 
 from tighnari_graph.figure_style import COLUMN, column_figure, small_text
 from tighnari_models.config import TighnariConfig
@@ -89,9 +88,7 @@ def token_grids(name: str, config: TighnariConfig) -> list[TokenGrid]:
 def encoder_shapes(name: str, config: TighnariConfig) -> Encoder:
     """The encoder of a cube or the image without any weights, to ask for its sizes."""
     with torch.device("meta"):
-        encoder: nn.Module = make_encoder(name, replace(config, pretrained=False, weights=None))
-    assert isinstance(encoder, Encoder)
-    return encoder
+        return cast(Encoder, make_encoder(name, replace(config, pretrained=False, weights=None)))
 
 
 def grid_of(encoder: Encoder) -> tuple[int, int]:

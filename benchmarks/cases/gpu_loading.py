@@ -12,16 +12,14 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.case import Case, Peer
 from benchmarks.cases.gpu_bench import Bench, Throughput
 from benchmarks.cases.gpu_steps import PaperStep
-from benchmarks.cases.network import from_files
+from benchmarks.cases.network import from_files, written_and_prepared
 from benchmarks.inputs import survey_table
-from tighnari_graph.virtual import virtual_europe
 from tighnari_models import SurveyBatch, SurveyDataModule, SurveyDataset
-from tighnari_models.data.batch import FILES
 from tighnari_models.data.cubes import CUBE_SHAPES
 from tighnari_models.data.dataset import collate
 from tighnari_models.data.prepared import PreparedArrays
 from tighnari_models.data.prepared_arrays import OK, write_manifest
-from tighnari_models.data.sources import Source, find_source
+from tighnari_models.data.sources import Source
 
 PIXELS = 128
 TURNS = 4  # how often raw files are read in a run
@@ -113,11 +111,4 @@ class RawFiles(Dataset[SurveyBatch]):
 
 def raw_files(folder: Path, num: int) -> RawFiles:
     """A virtual Europe written as files, and how each modality is brought to scale."""
-    europe = virtual_europe(num, num_test=4, num_po=10, num_species=50)
-    data = europe.write(folder / "data", cubes=True, patches=True)
-    module = SurveyDataModule.from_folder(
-        data, folder / "prepared", modalities=FILES, max_bad_share=0.5
-    )
-    everyone = np.ones(len(module.surveys), dtype=bool)
-    dataset = module.with_split(everyone, ~everyone).dataset(everyone, everyone, None)
-    return RawFiles(dataset, {name: find_source(data, "train", name) for name in FILES})
+    return RawFiles(*written_and_prepared(folder, num))

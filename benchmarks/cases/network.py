@@ -130,16 +130,10 @@ def flops(backbone: nn.Module, batch: SurveyBatch) -> float:
 
 def loading_case(folder: Path, num: int, speed: Speed) -> Case:
     """A batch of images and cubes, from prepared arrays and from the files as they come."""
-    europe = virtual_europe(num, num_test=4, num_po=10, num_species=50)
-    data = europe.write(folder / "data", cubes=True, patches=True)
-    module = SurveyDataModule.from_folder(
-        data, folder / "prepared", modalities=FILES, max_bad_share=0.5
-    )
-    everyone = np.ones(len(module.surveys), dtype=bool)
-    dataset = module.with_split(everyone, ~everyone).dataset(everyone, everyone, None)
-    sources = {name: find_source(data, "train", name) for name in FILES}
+    dataset, sources = written_and_prepared(folder, num)
+    arrays = dataset.inputs.arrays.arrays
     rows = np.random.default_rng(0).permutation(num)[:BATCH].tolist()
-    read = sum(module.arrays.arrays[name][rows].nbytes for name in FILES)
+    read = sum(arrays[name][rows].nbytes for name in FILES)
     return Case(
         "read a batch of images and cubes, prepared arrays",
         f"{len(rows)} surveys of {num}, 128 pixels, standardised",
@@ -148,6 +142,18 @@ def loading_case(folder: Path, num: int, speed: Speed) -> Case:
         Limit("read the bytes once", speed.read(read)),
         check=same_batch,
     )
+
+
+def written_and_prepared(folder: Path, num: int) -> tuple[SurveyDataset, dict[str, Source]]:
+    """A virtual Europe of files: its images and cubes prepared, and where the files are."""
+    europe = virtual_europe(num, num_test=4, num_po=10, num_species=50)
+    data = europe.write(folder / "data", cubes=True, patches=True)
+    module = SurveyDataModule.from_folder(
+        data, folder / "prepared", modalities=FILES, max_bad_share=0.5
+    )
+    everyone = np.ones(len(module.surveys), dtype=bool)
+    dataset = module.with_split(everyone, ~everyone).dataset(everyone, everyone, None)
+    return dataset, {name: find_source(data, "train", name) for name in FILES}
 
 
 def from_files(dataset: SurveyDataset, sources: dict[str, Source], rows: list[int]) -> SurveyBatch:
