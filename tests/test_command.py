@@ -81,7 +81,7 @@ def test_the_command_writes_everything_and_says_so(world, tmp_path):
         tmp_path / "out" / "submission.csv", test["surveyId"].to_numpy(), graph.species_ids
     )
     page = (tmp_path / "out" / "report.html").read_text()
-    assert len(re.findall(r'<img alt="[^"]+" src="data:image/png;base64,', page)) == 4
+    assert len(re.findall(r'<img alt="[^"]+" width="\d+" src="data:image/png;base64,', page)) == 7
     assert not re.search(r'(src|href)="(?!data:)', page)  # opens without a network
     assert "The ladder" in page
 

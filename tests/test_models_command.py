@@ -63,8 +63,14 @@ def test_the_command_writes_everything(tables, finished):
         "samples-F1 on all folds, sets of communities",
     } <= set(summary)
     html = (out / "report.html").read_text()
-    for title in ("Loss curves", "Post-processing", "K and θ", "All block folds"):
-        assert title in html
+    for title in (
+        "Loss curves", "Post-processing", "K and θ", "All block folds", "The model", "F1 by region",
+        "F1 by degree", "F1 on the map", "Calibration", "Correlations of the table",
+        "The table by region",
+    ):  # fmt: skip
+        assert f"<h2>{title}</h2>" in html
+    for title in ("Tokens", "Time series", "Satellite image"):  # there are no such files
+        assert f"<h2>{title}</h2>" not in html
     assert "http://" not in html.replace("http://www.w3.org", "")
 
 

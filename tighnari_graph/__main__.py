@@ -17,8 +17,8 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
-        "--data", type=Path, metavar="DIR",
-        help="the data set as downloaded; without it, a virtual Europe is made",
+        "--data", type=Path, metavar="DIR", default=argparse.SUPPRESS,
+        help="the data set as downloaded (default: a virtual Europe is made)",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, metavar="DIR", default=Options.out, help="where results go"
@@ -29,19 +29,20 @@ def main(arguments: list[str] | None = None) -> int:
         "graph of one radius, Threshold Top-K, PO lists",
     )  # fmt: skip
     parser.add_argument(
-        "--limit", type=_positive, metavar="N",
-        help="use N training surveys (whole blocks) for a first look",
+        "--limit", type=_positive, metavar="N", default=argparse.SUPPRESS,
+        help="use N training surveys (whole blocks) for a first look (default: all)",
     )  # fmt: skip
     parser.add_argument(
-        "--folds",
-        type=_positive,
-        default=Options.folds,
+        "--folds", type=_positive, metavar="N", default=Options.folds,
         help="block folds that K, θ, λ are tuned on",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--radius-km", type=float, default=Options.radius_km, help="longest edge of the graph"
+        "--radius-km", type=float, metavar="KM", default=Options.radius_km,
+        help="longest edge of the graph",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=int, metavar="N", default=Options.seed, help="seed of folds and samples"
     )
-    parser.add_argument("--seed", type=int, default=Options.seed, help="seed of folds and samples")
     try:
         run(Options(**vars(parser.parse_args(arguments))))
     except (ValueError, OSError, MemoryError) as error:

@@ -12,28 +12,27 @@ from scipy import sparse
 from torch_geometric.data import HeteroData
 from tqdm import tqdm
 
+from tighnari_graph.command_report import Findings, write_report
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import written_whole
 from tighnari_graph.folder import DataFolder
 from tighnari_graph.gfv import graph_feature_vectors
 from tighnari_graph.graph import SurveyGraph
-from tighnari_graph.ladder import PO_PART, Ladder, climb, po_lists
+from tighnari_graph.ladder import PO_PART, climb, po_lists
 from tighnari_graph.multiscale import MultiScale
 from tighnari_graph.neighbors import count_edges, count_edges_between
-from tighnari_graph.plots import plot_degrees, plot_ladder, plot_survey_map, plot_threshold_top_k
 from tighnari_graph.readers import (
     read_glc24_pa,
     read_glc24_po,
     read_glc24_test,
     species_vocabulary,
 )
-from tighnari_graph.recipe import HeldOutScales, hold_out_scales
-from tighnari_graph.report import Report, key_values
+from tighnari_graph.recipe import hold_out_scales
 from tighnari_graph.shares import LEVELS, FrequencyPrior, NeighborShares
 from tighnari_graph.sparse import scipy_csr
 from tighnari_graph.spec import DEFAULT_MATCH, match_groups
 from tighnari_graph.species_lists import species_lists
-from tighnari_graph.splits import block_folds, fold_report, random_folds, some_blocks
+from tighnari_graph.splits import block_folds, random_folds, some_blocks
 from tighnari_graph.submission import check_submission, write_submission
 from tighnari_graph.surveys import SurveyTable
 from tighnari_graph.truth import true_score
@@ -122,7 +121,8 @@ def run(options: Options) -> dict[str, object]:
     )
     check_submission(submission, test.survey_id, train.species_ids)
 
-    summary = _summary(graph, hetero, ladder, random, corrected, found, test)
+    findings = Findings(train, test, po, graph, block, ladder, random, scales)
+    summary = _summary(findings, hetero, corrected, found)
     summary["recipe"] = options.recipe
     if scales is None:
         summary["species added by PO lists"] = corrected.nnz - predicted.nnz
@@ -132,7 +132,11 @@ def run(options: Options) -> dict[str, object]:
     summary["seconds"] = round(time.perf_counter() - begin, 1)
     with written_whole(out / "summary.json") as part:
         part.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-    _report(out / "report.html", graph, test, train, ladder, random, scales, summary, options)
+    about = (
+        f"{options.data or 'virtual Europe (synthetic surveys)'}, radius {options.radius_km:g} km, "
+        f"{options.folds} folds of 10 km blocks, seed {options.seed}"
+    )
+    write_report(out / "report.html", about, findings, summary)
     _say("")
     for key, value in summary.items():
         _say(f"{key:<38} {value:,}" if isinstance(value, int) else f"{key:<38} {value}")
@@ -199,15 +203,9 @@ def _estimate(
 
 
 def _summary(
-    graph: SurveyGraph,
-    hetero: HeteroData,
-    ladder: Ladder,
-    random: Ladder,
-    predicted: sparse.csr_matrix,
-    found: DataFolder,
-    test: SurveyTable,
+    findings: Findings, hetero: HeteroData, predicted: sparse.csr_matrix, found: DataFolder
 ) -> dict[str, object]:
-    shown = graph.summary()
+    ladder, test, shown = findings.ladder, findings.test, findings.summary
     summary: dict[str, object] = {"surveys": shown.surveys, "species": shown.species_seen}
     for source, _, target in hetero.edge_types:
         name = f"edges {source} → {target}"
@@ -221,71 +219,11 @@ def _summary(
         "θ": round(ladder.rule.threshold, 2),
         "λ (km)": ladder.strength,
         "block-fold samples-F1": round(ladder.score, 4),
-        "random folds would claim": round(random.score, 4),
+        "random folds would claim": round(findings.random.score, 4),
         "predictions": len(test),
         "species per prediction": round(predicted.nnz / max(len(test), 1), 1),
     }
     if found.truth is not None:
-        score = true_score(found.truth, test, predicted, graph.species_ids)
+        score = true_score(found.truth, test, predicted, findings.graph.species_ids)
         summary["samples-F1 on the true test labels"] = round(score, 4)
     return summary
-
-
-def _report(
-    path: Path,
-    graph: SurveyGraph,
-    test: SurveyTable,
-    train: SurveyTable,
-    ladder: Ladder,
-    random: Ladder,
-    scales: dict[str, HeldOutScales] | None,
-    summary: dict[str, object],
-    options: Options,
-) -> None:
-    report = Report(
-        "Survey graph and graph-only prediction",
-        f"{options.data or 'virtual Europe (synthetic surveys)'}, radius {options.radius_km:g} km, "
-        f"{options.folds} folds of 10 km blocks, seed {options.seed}",
-    )
-    report.add("Result", table=key_values(list(summary.items())))
-    report.add("The graph", table=graph.summary().to_frame())
-    position = np.stack([test.lat, test.lon], axis=1)
-    report.add(
-        "Where the surveys are",
-        "Colour is the number of neighbours of the same year and region within the radius; "
-        "an isolate has none.",
-        figure=plot_survey_map(graph, position),
-    )
-    report.add(
-        "Degrees",
-        "Features are divided by √degree, which is spread more evenly than the degree itself.",
-        figure=plot_degrees(graph)[0],
-    )
-    blocks = block_folds(train, options.folds, seed=options.seed)
-    report.add(
-        "The block shift",
-        "Held-out blocks have fewer training neighbours than training surveys have among "
-        "themselves, as the competition's test surveys do.",
-        table=fold_report(graph, blocks).round(3),
-        index=True,
-    )
-    table = ladder.table.assign(**{"random folds": random.table["samples-F1"]})
-    if scales is not None:
-        table = pd.concat([table, *(found.table for found in scales.values())])
-    report.add(
-        "The ladder",
-        "Samples-F1 on held-out 10 km blocks, with K, θ and λ chosen on the other folds; beside "
-        "it the best that the same folds could give, and what random folds would have claimed.",
-        table=table.round(4),
-        figure=plot_ladder(table["samples-F1"].to_dict(), table["random folds"].dropna().to_dict()),
-        index=True,
-    )
-    report.add(
-        "K and θ",
-        "Samples-F1 of every pair on the block folds; θ = 0 is plain Top-K.",
-        figure=plot_threshold_top_k(ladder.rule),
-    )
-    report.add(
-        "Years and regions", table=graph.summary().groups.reset_index(), text="Training surveys."
-    )
-    report.write(path)

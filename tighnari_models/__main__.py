@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -22,9 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
         "was.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add = parser.add_argument
-    add("--data", type=Path, metavar="DIR",
-        help="the data set as downloaded; without it, a virtual Europe is made")  # fmt: skip
+    add, not_given = parser.add_argument, argparse.SUPPRESS  # then `Options` decides
+    add("--data", type=Path, metavar="DIR", default=not_given,
+        help="the data set as downloaded (default: a virtual Europe is made)")  # fmt: skip
     add("--out", type=Path, metavar="DIR", default=Options.out, help="where results go")
     add("--preset", choices=tuple(PRESETS), default=Options.preset,
         help="paper: Swin-T, Temporal-Swin, HCAM, 10 folds; light: EfficientNet-B0 for the images; "
@@ -32,37 +33,34 @@ def main(arguments: list[str] | None = None) -> int:
     add("--recipe", choices=RECIPES, default=Options.recipe,
         help="best: the preset with multi-scale rows and sets of whole communities where it has "
         "them; paper: without, Threshold Top-K and PO lists")  # fmt: skip
-    add("--limit", type=_positive, metavar="N",
-        help="use N training surveys (whole blocks) for a first look")  # fmt: skip
-    add("--folds", type=_folds, help="models to fuse; by default the preset's")
-    add("--epochs", type=_positive, help="epochs from scratch; by default the preset's")
-    add("--batch-size", type=_positive, help="surveys a step; by default the preset's")
-    add("--warm-start", action=argparse.BooleanOptionalAction,
-        help="fine-tune models 2, 3, … from the first; by default the preset's")  # fmt: skip
-    add("--pretrained", action=argparse.BooleanOptionalAction,
-        help="load the image encoder's weights from the hub; by default the preset's")  # fmt: skip
-    add("--weights", type=Path, metavar="FILE", help="load them from a file instead")
-    add(
-        "--modalities",
-        nargs="+",
-        choices=MODALITIES,
-        metavar="NAME",
-        help="use these only, of " + ", ".join(MODALITIES) + "; by default all there are",
-    )
-    add("--max-bad-share", type=float, default=Options.max_bad_share,
+    add("--limit", type=_positive, metavar="N", default=not_given,
+        help="use N training surveys (whole blocks) for a first look (default: all)")  # fmt: skip
+    add("--folds", type=_folds, metavar="N", default=not_given,
+        help=f"models to fuse (default: {_of_presets('folds')})")  # fmt: skip
+    add("--epochs", type=_positive, metavar="N", default=not_given,
+        help=f"epochs from scratch (default: {_of_presets('max_epochs')})")  # fmt: skip
+    add("--batch-size", type=_positive, metavar="N", default=not_given,
+        help=f"surveys a step (default: {_of_presets('batch_size')})")  # fmt: skip
+    add("--warm-start", action=argparse.BooleanOptionalAction, default=not_given,
+        help="fine-tune models 2, 3, … from the first "
+        f"(default: {_of_presets('warm_start')})")  # fmt: skip
+    pretrained = {name: preset.model.get("pretrained", False) for name, preset in PRESETS.items()}
+    add("--pretrained", action=argparse.BooleanOptionalAction, default=not_given,
+        help="load the image encoder's weights from the hub "
+        f"(default: {_in_words(pretrained)})")  # fmt: skip
+    add("--weights", type=Path, metavar="FILE", default=not_given,
+        help="load them from a file instead (default: none)")  # fmt: skip
+    add("--modalities", nargs="+", choices=MODALITIES, metavar="NAME", default=not_given,
+        help=f"use these only, of {', '.join(MODALITIES)} (default: all there are)")  # fmt: skip
+    add("--max-bad-share", type=float, metavar="SHARE", default=Options.max_bad_share,
         help="share of missing or broken files from which on it is an error")  # fmt: skip
-    add(
-        "--workers", type=_not_negative, default=Options.workers, help="processes that read batches"
-    )
-    add(
-        "--seed",
-        type=_not_negative,
-        default=Options.seed,
-        help="seed of folds, weights and batches",
-    )
+    add("--workers", type=_not_negative, metavar="N", default=Options.workers,
+        help="processes that read batches")  # fmt: skip
+    add("--seed", type=_not_negative, metavar="N", default=Options.seed,
+        help="seed of folds, weights and batches")  # fmt: skip
     try:
         given = vars(parser.parse_args(arguments))
-        if given["modalities"] is not None:
+        if "modalities" in given:
             given["modalities"] = tuple(given["modalities"])
         run(Options(**given))
     except torch.OutOfMemoryError as error:
@@ -75,6 +73,17 @@ def main(arguments: list[str] | None = None) -> int:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+def _of_presets(field: str) -> str:
+    """What each preset sets."""
+    return _in_words({name: getattr(preset, field) for name, preset in PRESETS.items()})
+
+
+def _in_words(values: Mapping[str, object]) -> str:
+    words = {True: "yes", False: "no"}
+    shown = {n: words[v] if isinstance(v, bool) else v for n, v in values.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 def _at_least(text: str, least: int) -> int:

@@ -29,12 +29,7 @@ from tighnari_models.post_processing import PostProcessing, listed_probabilities
 from tighnari_models.prediction import predict
 from tighnari_models.presets import PRESETS, Preset, hcam_possible
 from tighnari_models.report import write_report
-from tighnari_models.scoring import (
-    graph_only_f1,
-    score_out_of_fold,
-    score_tuning,
-    tuning_parts,
-)
+from tighnari_models.scoring import Scores, score, tuning_parts
 
 _VIRTUAL_SURVEYS, _VIRTUAL_TEST = 600, 150
 
@@ -91,13 +86,10 @@ def run(options: Options) -> dict[str, object]:
         max_epochs=preset.max_epochs, fine_tune_epochs=preset.fine_tune_epochs,
         seed=options.seed, training=preset.training,
     )  # fmt: skip
-    _say(f"survey graph alone, on the same folds of {len(data.surveys):,} surveys")
-    graph_only = graph_only_f1(data.surveys, fusion)
+    _say(f"scores, beside the survey graph alone, on folds of {len(data.surveys):,} surveys")
     scales = data.scale_models if "scales" in data.modalities else None
-    scored = score_tuning(data.surveys, fusion, po, graph_only, parts, scales)
-    unseen = None
-    if not preset.warm_start:
-        unseen = score_out_of_fold(data.surveys, fusion, graph_only, scales)
+    scores = score(data.surveys, fusion, po, parts, scales, preset.warm_start)
+    scored = scores.tuning
 
     test = data.test_dataset(fusion.folds[0].model.preprocessing)
     if test is None or data.test is None:
@@ -122,18 +114,18 @@ def run(options: Options) -> dict[str, object]:
     )
     check_submission(submission, data.test.survey_id, data.species_ids)
 
-    summary = _summary(data, fusion, scored, unseen, corrected)
+    summary = _summary(data, fusion, scores, corrected)
     summary["species added by PO lists"] = corrected.nnz - predicted.nnz
     truth = DataFolder.find(folder).truth
     if truth is not None:
-        score = true_score(truth, data.test, corrected, data.species_ids)
-        summary["samples-F1 on the true test labels"] = round(score, 4)
+        reached = true_score(truth, data.test, corrected, data.species_ids)
+        summary["samples-F1 on the true test labels"] = round(reached, 4)
     summary["parameters"] = cost.parameters
     summary["minutes"] = round((time.perf_counter() - begin) / 60, 2)
     with written_whole(out / "summary.json") as part:
         part.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     about = f"{folder}, preset {options.preset}, {preset.folds} folds, seed {options.seed}"
-    write_report(out / "report.html", about, fusion, scored, unseen, summary)
+    write_report(out / "report.html", about, data, fusion, scores, summary)
     _say("")
     for key, value in summary.items():
         _say(f"{key:<38} {value:,}" if isinstance(value, int) else f"{key:<38} {value}")
@@ -215,14 +207,14 @@ def _fit_scales(data: SurveyDataModule, folds: int) -> None:
 def _summary(
     data: SurveyDataModule,
     fusion: FusionResult,
-    scored: PostProcessing,
-    unseen: PostProcessing | None,
+    scores: Scores,
     predicted: sparse.csr_matrix,
 ) -> dict[str, object]:
     def steps(part: PostProcessing, where: str) -> dict[str, object]:
-        scores = part.table["samples-F1"].items()
-        return {f"samples-F1 on {where}, {step}": round(score, 4) for step, score in scores}
+        reached = part.table["samples-F1"].items()
+        return {f"samples-F1 on {where}, {step}": round(f1, 4) for step, f1 in reached}
 
+    scored, unseen = scores.tuning, scores.all_folds
     return {
         "surveys": len(data.surveys),
         "modalities": ", ".join(data.modalities),

@@ -1,17 +1,19 @@
 """Figures: loss curves, what each step of the post-processing is worth, and an evaluation."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from tighnari_graph.calibration import reliability
+from tighnari_graph.figure_style import BLUE, GREY, VERMILION, column_axes, small_text
 from tighnari_models.evaluation_result import Evaluation
 from tighnari_models.survey_scores import are_shares
 
-_COLORS = {"block folds": "#0072b2", "random folds": "#d55e00"}  # of the Okabe–Ito palette
+_COLORS = {"block folds": BLUE, "random folds": VERMILION}
 
 
 def plot_history(histories: dict[str, pd.DataFrame]) -> Axes:
@@ -28,8 +30,8 @@ def plot_history(histories: dict[str, pd.DataFrame]) -> Axes:
         >>> plot_history({"fold 0": history}).get_ylabel()
         'binary cross-entropy'
     """
-    _, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    colors = plt.get_cmap("viridis")
+    axes = Figure(figsize=(7, 4), layout="constrained").subplots()
+    colors = colormaps["cividis"]
     for number, (name, history) in enumerate(histories.items()):
         color = colors(number / max(len(histories), 1))
         epoch = history["epoch"] + 1
@@ -39,6 +41,7 @@ def plot_history(histories: dict[str, pd.DataFrame]) -> Axes:
         if best is not None:
             axes.plot(epoch[best], history["val_loss"][best], "o", color=color, markersize=4)
     axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("binary cross-entropy")
     axes.set_title("validation (solid), training with mixup (dashed)", fontsize=10)
     if len(histories) > 1:
@@ -59,10 +62,10 @@ def plot_steps(table: pd.DataFrame) -> Axes:
         >>> plot_steps(table).get_xlabel()
         'samples-F1'
     """
-    _, axes = plt.subplots(figsize=(7, 0.6 + 0.45 * len(table)), layout="constrained")
+    axes = Figure(figsize=(7, 0.6 + 0.45 * len(table)), layout="constrained").subplots()
     score = table["samples-F1"]
     spread = [score - table["from"], table["to"] - score]
-    axes.barh(table.index, score, xerr=spread, color="#4c78a8", capsize=3)
+    axes.barh(table.index, score, xerr=spread, color=BLUE, capsize=3)
     axes.invert_yaxis()
     axes.set_xlabel("samples-F1")
     return axes
@@ -73,7 +76,7 @@ def plot_evaluation(evaluation: Evaluation) -> Figure:
 
     Left, samples-F1 with its interval over blocks. Middle, the same by region and by degree
     (training neighbours). Right, how often species of about equal probability occur; on the line,
-    probabilities mean what they say. Bins where nothing is expected or occurs have no place there.
+    probabilities mean what they say (`plot_reliability`).
 
     Example:
         >>> from scipy import sparse
@@ -91,8 +94,45 @@ def plot_evaluation(evaluation: Evaluation) -> Figure:
     both = [evaluation] if evaluation.random is None else [evaluation, evaluation.random]
     _score_bars(both, left)
     _group_scores(evaluation, middle)
-    _reliability(both, right)
+    plot_reliability(evaluation, right)
     return figure
+
+
+def plot_reliability(evaluation: Evaluation, ax: Axes | None = None) -> Axes:
+    """How often species of about equal probability occur, on block and random folds.
+
+    On the grey line, probabilities mean what they say; below it they promise too much. Bins where
+    nothing is expected or occurs have no place on the logarithmic axes.
+
+    Args:
+        evaluation: of `evaluate` or `evaluate_predictions`.
+        ax: axes to draw on.
+
+    Example:
+        >>> from tighnari_graph import SurveyTable
+        >>> from tighnari_models.evaluation import evaluate_predictions
+        >>> rows = pd.DataFrame({"surveyId": range(4), "lat": [40.0, 41.0, 42.0, 43.0], "lon": 7.0,
+        ...     "year": 2020, "speciesId": [5, 5, 5, 9]})
+        >>> table, folds = SurveyTable.from_long(rows), np.array([0, 0, 1, 1])
+        >>> found = evaluate_predictions(np.full((4, 2), 0.5), table, folds)
+        >>> plot_reliability(found).lines[0].get_xydata().tolist()
+        [[0.5, 0.5]]
+    """
+    ax = column_axes(ax, 3.2)
+    for one in [evaluation] if evaluation.random is None else [evaluation, evaluation.random]:
+        if are_shares(one.probabilities):
+            bins = reliability(one.probabilities, one.labels)
+            bins = bins[(bins["probability"] > 0) & (bins["observed"] > 0)]
+            ax.plot(
+                bins["probability"], bins["observed"], "o-", color=_COLORS[one.kind], label=one.kind
+            )
+    ax.set(xscale="log", yscale="log", xlabel="probability", ylabel="share that occurs")
+    ax.axline((1e-3, 1e-3), (1, 1), color=GREY, linewidth=0.8)
+    ax.set_title("calibration" if ax.get_legend_handles_labels()[0] else "no probabilities")
+    if evaluation.random is not None:
+        ax.legend()
+    small_text(ax)
+    return ax
 
 
 def _score_bars(evaluations: list[Evaluation], ax: Axes) -> None:
@@ -118,21 +158,8 @@ def _group_scores(evaluation: Evaluation, ax: Axes) -> None:
     numbers = groups["surveys"].items()
     ax.set_yticks(range(len(groups)), [f"{name} {group} ({n:,})" for (name, group), n in numbers])
     ax.invert_yaxis()
-    ax.axvline(evaluation.score, color="#999999", linewidth=0.8, zorder=0)
+    ax.axvline(evaluation.score, color=GREY, linewidth=0.8, zorder=0)
     ax.set(xlabel="samples-F1", title=f"{evaluation.kind} (surveys)")
-
-
-def _reliability(evaluations: list[Evaluation], ax: Axes) -> None:
-    for one in evaluations:
-        if are_shares(one.probabilities):
-            bins = reliability(one.probabilities, one.labels)
-            bins = bins[(bins["probability"] > 0) & (bins["observed"] > 0)]
-            ax.plot(
-                bins["probability"], bins["observed"], "o-", color=_COLORS[one.kind], label=one.kind
-            )
-    ax.set(xscale="log", yscale="log", xlabel="probability", ylabel="share that occurs")
-    ax.axline((1e-3, 1e-3), (1, 1), color="#999999", linewidth=0.8)
-    ax.set_title("calibration" if ax.get_legend_handles_labels()[0] else "no probabilities")
 
 
 def _spread(score: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:

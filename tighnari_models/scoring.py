@@ -1,19 +1,76 @@
 """Scores of a cross-fusion on surveys that the models behind their logits have not seen."""
 
+from dataclasses import dataclass
+from functools import partial
+
 import numpy as np
 from scipy import sparse
+from scipy.special import expit
 
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.ladder import climb, po_lists
 from tighnari_graph.scale_rows import ScaleRows
 from tighnari_graph.shares import LEVELS
+from tighnari_graph.species_sets import KS, ThresholdTopK
 from tighnari_graph.splits import block_folds, block_ids
 from tighnari_graph.surveys import SurveyTable
 from tighnari_models.cross_fusion import FusionResult
 from tighnari_models.data.scale_rows import ScaleModels
-from tighnari_models.post_processing import PostProcessing, post_processing
+from tighnari_models.evaluation import evaluate_predictions
+from tighnari_models.evaluation_result import Evaluation
+from tighnari_models.post_processing import MODEL_THRESHOLDS, PostProcessing, post_processing
 
 _PARTS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What the models of a cross-fusion reach on surveys that they have not seen.
+
+    Attributes:
+        tuning: every step on the tuning surveys, which no model has seen in any way.
+        all_folds: every step on all surveys, each by the model that did not learn from it; None
+            after a warm start, where every model descends from one that did.
+        evaluation: Threshold Top-K on the surveys of ``all_folds``, else on the tuning surveys,
+            for figures by region and place.
+    """
+
+    tuning: PostProcessing
+    all_folds: PostProcessing | None
+    evaluation: Evaluation
+
+
+def score(
+    surveys: SurveyTable,
+    fusion: FusionResult,
+    po: SurveyTable | None,
+    parts: np.ndarray,
+    scales: ScaleModels | None,
+    warm_start: bool,
+) -> Scores:
+    r"""Score a cross-fusion, and the survey graph alone beside it.
+
+    Args:
+        surveys: the labelled surveys.
+        fusion: what `cross_fusion` returned for them.
+        po: presence-only surveys, for the correction with their lists; or None.
+        parts: :math:`(N_{tuning},)` from `tuning_parts`.
+        scales: the multi-scale models, where the fold models read their rows.
+        warm_start: whether the later models descend from the first.
+    """
+    graph_only = _graph_only_f1(surveys, fusion)
+    tuning = _score_tuning(surveys, fusion, po, graph_only, parts, scales)
+    rule = partial(ThresholdTopK.fit, ks=KS, thresholds=MODEL_THRESHOLDS)
+    if warm_start:
+        held_out = surveys.subset(fusion.tuning_rows)
+        evaluation = evaluate_predictions(_shares(fusion.logits), held_out, parts, rule=rule)
+        return Scores(tuning, None, evaluation)
+    logits = _out_of_fold(surveys, fusion)
+    richness = None if scales is None else _richness(fusion, scales)
+    labels, blocks = surveys.known_labels(), block_ids(surveys.lat, surveys.lon)
+    all_folds = post_processing(logits, labels, fusion.fold_of, blocks, None, graph_only, richness)
+    evaluation = evaluate_predictions(_shares(logits), surveys, _fold_numbers(fusion), rule=rule)
+    return Scores(tuning, all_folds, evaluation)
 
 
 def tuning_parts(surveys: SurveyTable, folds: int, seed: int) -> np.ndarray:
@@ -40,20 +97,19 @@ def block_parts(surveys: SurveyTable) -> np.ndarray:
     return block_folds(surveys, min(_PARTS, blocks))
 
 
-def graph_only_f1(surveys: SurveyTable, fusion: FusionResult) -> np.ndarray:
+def _graph_only_f1(surveys: SurveyTable, fusion: FusionResult) -> np.ndarray:
     """F1 of every survey as the survey graph alone predicts it, on the same folds."""
-    fold_of = np.where(fusion.fold_of < 0, fusion.fold_of.max() + 1, fusion.fold_of)
     levels = tuple(level for level in LEVELS if surveys.has(level))
-    return climb(surveys, fold_of, levels=levels).survey_f1
+    return climb(surveys, _fold_numbers(fusion), levels=levels).survey_f1
 
 
-def score_tuning(
+def _score_tuning(
     surveys: SurveyTable,
     fusion: FusionResult,
     po: SurveyTable | None,
     graph_only: np.ndarray,
     parts: np.ndarray,
-    scales: ScaleModels | None = None,
+    scales: ScaleModels | None,
 ) -> PostProcessing:
     """Post-processing of the averaged logits on the tuning surveys, which no model has seen."""
     tuning = surveys.subset(fusion.tuning_rows)
@@ -66,22 +122,22 @@ def score_tuning(
     return post_processing(fusion.logits, labels, parts, blocks, lists, alone, richness)
 
 
-def score_out_of_fold(
-    surveys: SurveyTable,
-    fusion: FusionResult,
-    graph_only: np.ndarray,
-    scales: ScaleModels | None = None,
-) -> PostProcessing:
+def _out_of_fold(surveys: SurveyTable, fusion: FusionResult) -> np.ndarray:
     """Every fold by the one model that did not learn from it; the tuning fold by all models."""
     logits = np.empty((len(surveys), len(surveys.species_ids)), dtype=np.float16)
     logits[fusion.tuning_rows] = fusion.logits
     for number, part in enumerate(fusion.validation_logits):
         logits[fusion.fold_of == number] = part
-    blocks = block_ids(surveys.lat, surveys.lon)
-    richness = None if scales is None else _richness(fusion, scales)
-    return post_processing(
-        logits, surveys.known_labels(), fusion.fold_of, blocks, None, graph_only, richness
-    )
+    return logits
+
+
+def _fold_numbers(fusion: FusionResult) -> np.ndarray:
+    """The fold of each survey, the tuning surveys as one more."""
+    return np.where(fusion.fold_of < 0, fusion.fold_of.max() + 1, fusion.fold_of)
+
+
+def _shares(logits: np.ndarray) -> np.ndarray:
+    return expit(np.asarray(logits, dtype=np.float32))
 
 
 def _richness(fusion: FusionResult, scales: ScaleModels) -> sparse.csr_matrix | None:
