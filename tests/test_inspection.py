@@ -203,3 +203,11 @@ def test_html_takes_no_second_on_the_largest_graph():
     assert "12,240,000" in graph._repr_html_()
     assert "12,240,000" in repr(graph)
     assert time.perf_counter() - start < 1
+
+
+def test_surveys_without_a_region_are_not_said_to_share_one():
+    graph = graph_of(on_a_meridian((7, 0, [3]), (9, 4, [3])).drop(columns="region"))
+    assert repr(graph).endswith("in the same year)")
+    assert graph.summary().match == ("year",)
+    assert "same year<" in graph._repr_html_() and "not given" in graph._repr_html_()
+    assert "same year<" in graph.summary()._repr_html_()

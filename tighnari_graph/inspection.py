@@ -173,7 +173,7 @@ def is_whole(graph: "SurveyGraph") -> bool:
 
 def in_short(graph: "SurveyGraph") -> str:
     """The graph in one line; it takes no time."""
-    match = " and ".join(graph.match)
+    match = " and ".join(graph._spec.shared)
     return (
         f"SurveyGraph({graph.num_nodes:,} surveys, {graph.y.size(1):,} species, "
         f"{graph.num_edges:,} edges up to {graph.radius_km:g} km"
@@ -185,18 +185,18 @@ def as_html(graph: "SurveyGraph") -> str:
     """What can be counted at once, as a small table for notebooks."""
     degree, num = graph.degree(), max(graph.num_nodes, 1)
     alone = int((degree == 0).sum())
-    year = graph.year
+    year, shared = graph.year, graph._spec.shared
     rows = {
         "surveys": f"{graph.num_nodes:,}",
         "species": f"{graph.y.size(1):,}",
         "labels": f"{len(graph.y.values()):,} ({len(graph.y.values()) / num:.1f} a survey)",
         "edges": f"{graph.num_edges:,} directed, up to {graph.radius_km:g} km",
-        "match": f"same {' and '.join(graph.match)}" if graph.match else "distance alone",
+        "match": f"same {' and '.join(shared)}" if shared else "distance alone",
         "neighbours": f"{graph.num_edges / num:.1f} a survey, at most "
         f"{int(degree.max()) if len(degree) else 0:,}",
         "isolates": f"{alone:,} ({100 * alone / num:.1f} %)",
         "years": f"{int(year.min())}–{int(year.max())}" if len(year) else "none",
-        "regions": f"{len(graph.region_names):,}",
+        "regions": f"{len(graph.region_names):,}" if graph.region_names else "not given",
     }
     table = pd.DataFrame({"figure": list(rows), "value": list(rows.values())})
     return f"<h4>SurveyGraph</h4>{table.to_html(index=False, header=False, border=0)}"

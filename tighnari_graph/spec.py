@@ -54,6 +54,12 @@ class GraphSpec:
         return self.categories.get("region", ())
 
     @property
+    def shared(self) -> tuple[str, ...]:
+        """The columns of ``match`` that divide the surveys: without region if they have none."""
+        absent = () if "region" in self.categories else ("region",)
+        return tuple(name for name in self.match if name not in absent)
+
+    @property
     def match_attributes(self) -> tuple[str, ...]:
         """The node attribute that holds each column of ``match``."""
         return tuple("year" if name == "year" else f"{name}_code" for name in self.match)

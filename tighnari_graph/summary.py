@@ -23,7 +23,7 @@ class GraphSummary:
         species_seen: species with at least one label.
         edges: directed edges.
         radius_km: longest edge allowed.
-        match: columns that both ends share.
+        match: columns that both ends share; no region if the surveys have none.
         degree_quantiles: number of neighbours at 0, 25, 50, 75, 95 and 100 % of the surveys.
         mean_degree: edges per survey.
         isolates: surveys without a neighbour.
@@ -57,7 +57,7 @@ class GraphSummary:
             "species": f"{self.species:,} ({self.species_seen:,} with a label)",
             "labels": f"{self.labels:,} ({self.labels / max(self.surveys, 1):.1f} a survey)",
             "edges": f"{self.edges:,} directed, up to {self.radius_km:g} km, "
-            f"same {' and '.join(self.match) or 'anything'}",
+            + (f"same {' and '.join(self.match)}" if self.match else "distance alone"),
             "degree": f"mean {self.mean_degree:.1f}; {quantiles}",
             "isolates": f"{self.isolates:,} ({100 * share:.1f} %)",
             "components": f"{self.components:,}, largest {self.largest_component:,} surveys",
@@ -70,8 +70,9 @@ class GraphSummary:
         return "\n".join(["SurveyGraph", *lines, "", self.groups.to_string()])
 
     def _repr_html_(self) -> str:
+        groups = self.groups.reset_index().to_html(index=False, border=0)
         top = self.to_frame().to_html(index=False, header=False, border=0)
-        return f"<h4>SurveyGraph</h4>{top}{self.groups.to_html(border=0)}"
+        return f"<h4>SurveyGraph</h4>{top}{groups}"
 
 
 def summarize(graph: "SurveyGraph") -> GraphSummary:
@@ -106,7 +107,7 @@ def summarize(graph: "SurveyGraph") -> GraphSummary:
         labels=len(graph.y.col_indices()),
         edges=len(source),
         radius_km=graph.radius_km,
-        match=graph.match,
+        match=graph._spec.shared,
         degree_quantiles=pd.Series(quantiles, index=pd.Index(QUANTILES, name="quantile")),
         mean_degree=len(source) / max(num, 1),
         isolates=int((degree == 0).sum()),
