@@ -21,6 +21,7 @@ from tighnari_graph import (
     SurveyGraph,
     SurveyTable,
     explain,
+    explain_feature,
     explain_lists,
     explain_multiscale,
     explain_shares,
@@ -387,6 +388,37 @@ def test_names_of_species_come_with_the_table():
     found = explain_multiscale(model, train, 3, train=replace(train, species_names=names), top=3)
     assert len(found.species) == 3
     assert found.species["name"].tolist() == names[found.species["species"] // 10].tolist()
+
+
+# --- one way in ----------------------------------------------------------------------------------
+
+
+def test_explain_takes_whatever_predicted():
+    train, _, _, hetero = attached()
+    one, options = int(train.survey_id[5]), {"normalize": "l2", "top": 3}
+    for graph in (hetero, SurveyGraph.from_surveys(train)):
+        same = explain_feature(graph, one, **options).by_neighbor
+        assert len(same)
+        pd.testing.assert_frame_equal(explain(graph, one, **options).by_neighbor, same)
+    pd.testing.assert_frame_equal(graph.explain(one, **options).by_neighbor, same)
+    known = surveys(40)
+    model = fitted(known)
+    for hidden in (False, True):
+        options = {"hide_block": hidden, "train": known}
+        expected = explain_multiscale(model, known, 3, **options)
+        found = explain(model, 3, known, **options)
+        assert found.method == expected.method == "multi-scale probability"
+        pd.testing.assert_frame_equal(found.by_neighbor, expected.by_neighbor)
+
+
+def test_explain_says_what_it_takes():
+    train, _, _, hetero = attached()
+    with pytest.raises(ValueError, match=r"holds no surveys to predict: explain\(model, id, table"):
+        explain(fitted(surveys(40)), 3)
+    with pytest.raises(ValueError, match="no table is needed"):
+        explain(hetero, 3, train)
+    with pytest.raises(TypeError, match="Linear"):
+        explain(torch.nn.Linear(1, 1), 3)
 
 
 # --- figures and texts ---------------------------------------------------------------------------

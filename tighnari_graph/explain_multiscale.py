@@ -20,7 +20,7 @@ from tighnari_graph.explanation import (
     contributor_rows,
     entry_rows,
     explained,
-    prior_parts,
+    placeless_parts,
     shown_species,
 )
 from tighnari_graph.geodesy import unit_vectors
@@ -60,7 +60,7 @@ def explain_multiscale(
             10 km is seen.
         train, presence_only: the tables that the model was fitted on. The model itself knows no
             survey ids and species names; without them ``neighbor`` is the row of the table.
-        probability, top: as in `explain`.
+        probability, top: as in `explain_feature`.
 
     Raises:
         SurveyDataError: on an unknown id, a table that the model was not fitted on, or with
@@ -95,7 +95,7 @@ def explain_multiscale(
     all_surveys = np.zeros((1, len(p)))
     all_surveys[0, columns] = (prior * carry)[columns]
     parts = [one.parts(after, columns, names[name]) for name, one in seen.items()]
-    parts.append(prior_parts(["all surveys"], all_surveys))
+    parts.append(placeless_parts("prior", ["all surveys"], all_surveys))
     return explained(
         (int(one.survey_id[0]), *place), "multi-scale probability", "", None,
         Parts.joined(parts), shown, model.species_ids,

@@ -10,11 +10,12 @@ from torch import Tensor
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KINDS = ("survey", "cell", "po", "po_cell", "prior")
+NOWHERE = ("modality", "prior")  # contributors without a place
+KINDS = ("survey", "cell", "po", "po_cell", *NOWHERE)
 TOP = 20  # species shown
 _SHOWN = 10  # contributors in a notebook
 IN_WORDS = {"survey": "survey ", "po": "PO survey "}  # before an id
-NO_ID = -1  # of a cell or a prior
+NO_ID = -1  # of a cell, a modality or a prior
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -26,19 +27,21 @@ class Explanation:
 
     Attributes:
         survey_id: of the survey or test node.
-        lat, lon: where it is.
+        lat, lon: where it is; NaN where that is not known.
         method: what was predicted, in words.
         unit: of the shares, "" if they are pure numbers.
         radius_km: longest edge of the graph; None where there is none.
-        by_neighbor: a row per contributor, scale and species: ``neighbor`` (survey id, −1 for a
-            cell or a prior), ``contributor`` (in words), ``kind`` ("survey", "po", "cell",
-            "po_cell" or "prior"), ``distance_km``, ``scale_km`` (NaN without scales), ``species``,
-            ``name`` (where known), ``share``. Contributions of 0 are left out.
+        by_neighbor: a row per contributor, scale and species: ``neighbor`` (survey id, −1 for
+            all others), ``contributor`` (in words), ``kind`` ("survey", "po", "cell", "po_cell",
+            "modality" or "prior"), ``distance_km``, ``scale_km`` (NaN without scales), ``species``,
+            ``name`` (where known), ``share``, below 0 where a contributor of a network lowers the
+            probability. Contributions of 0 are left out.
         species: a row per species, the first ones first: ``species``, ``name``, ``predicted``,
-            the part of it that each kind contributed, ``neighbors`` (how many contributors other
-            than priors), ``probability`` (where one was given).
-        neighbors: a row per contributor, the largest first: ``neighbor``, ``contributor``,
-            ``kind``, ``distance_km``, ``lat``, ``lon``, ``share``, ``species`` (how many).
+            the part of it that each kind contributed, ``neighbors`` (how many contributors that
+            have a place), ``probability`` (where one was given).
+        neighbors: a row per contributor, the largest first, whatever its sign: ``neighbor``,
+            ``contributor``, ``kind``, ``distance_km``, ``lat``, ``lon``, ``share``, ``species``
+            (how many).
 
     Units: degrees, kilometres.
     """
@@ -164,15 +167,15 @@ def contributor_rows(
     )
 
 
-def prior_parts(names: list[str], frequency: np.ndarray) -> Parts:
-    r"""Priors as contributors without a place; ``frequency`` is :math:`(P, S)`."""
+def placeless_parts(kind: str, names: list[str], share: np.ndarray) -> Parts:
+    r"""Priors or modalities as contributors without a place; ``share`` is :math:`(P, S)`."""
     nowhere = np.full(len(names), np.nan)
     rows = contributor_rows(
-        "prior", np.full(len(names), NO_ID), pd.Series(names, dtype=object), nowhere,
+        kind, np.full(len(names), NO_ID), pd.Series(names, dtype=object), nowhere,
         np.stack([nowhere, nowhere], axis=1),
     )  # fmt: skip
-    source, column = np.nonzero(frequency)
-    return Parts(rows, entry_rows(source, column, frequency[source, column]))
+    source, column = np.nonzero(share)
+    return Parts(rows, entry_rows(source, column, share[source, column]))
 
 
 def entry_rows(
@@ -227,7 +230,7 @@ def explained(
         of_kind = kind == one
         table[one] = np.bincount(place[of_kind], share[of_kind], minlength=len(columns))
     pairs = entries[["source", "rank"]].drop_duplicates()
-    has_place = kinds[pairs["source"]] != "prior"
+    has_place = ~np.isin(kinds[pairs["source"]].astype(str), NOWHERE)
     table["neighbors"] = np.bincount(pairs["rank"][has_place], minlength=len(columns))
     if probability is not None:
         table["probability"] = probability[columns]
@@ -235,7 +238,7 @@ def explained(
     neighbors = contributors.assign(
         share=np.bincount(entries["source"], share, minlength=num),
         species=np.bincount(pairs["source"], minlength=num),
-    ).sort_values(["share", "distance_km"], ascending=[False, True], kind="stable")
-    return Explanation(
-        *survey, method, unit, radius_km, by_neighbor, table, neighbors.reset_index(drop=True)
     )
+    first = np.lexsort((neighbors["distance_km"], -neighbors["share"].abs()))
+    neighbors = neighbors.iloc[first].reset_index(drop=True)
+    return Explanation(*survey, method, unit, radius_km, by_neighbor, table, neighbors)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
-from tighnari_graph.explanation import Explanation
+from tighnari_graph.explanation import NOWHERE, Explanation
 from tighnari_graph.geodesy import EARTH_RADIUS_KM
 
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")  # Okabe and Ito's
@@ -19,7 +19,7 @@ _MARKERS = {
 }
 _OTHER = "#999999"
 _PRIOR = "#dddddd"
-_PROBABILITY = "probability"
+_PROBABILITY, _PREDICTED = _MARKS = ("probability", "predicted")
 _WIDE = 24  # letters of a name from which on the legend has one column
 _MAPPED = 0.9  # share of the neighbours' part that lies within the map
 _LARGEST = 160.0  # points², of the contributor of most share
@@ -31,9 +31,11 @@ def plot_explanation(
 ) -> Figure:
     """Where the contributors are, sized by their share, and what each adds to the first species.
 
-    The largest contributors have a colour each, the same in both parts; the others are grey. The
-    map ends at the graph's radius; without one, where 90 % of the neighbours' share lies within,
-    and its title says what lies beyond.
+    Modalities and the largest contributors have a colour each, the same in both parts; the others
+    are grey. The map ends at the graph's radius; without one, where 90 % of the neighbours' share
+    lies within, and its title says what lies beyond. Without neighbours' parts of a network there
+    is no map. What lowers a probability is hollow on the map and left of 0 in the bars; a line then
+    marks what was predicted.
 
     Args:
         explanation: from `explain` or one of its kin.
@@ -43,22 +45,27 @@ def plot_explanation(
     Units: kilometres east and north of the survey; shares in ``explanation.unit``.
     """
     species = explanation.species.head(num_species)
-    height = 3.5 + 0.17 * len(species)
+    every = explanation.neighbors
+    near = every[~every["kind"].isin(NOWHERE)].reset_index(drop=True)
+    modalities = sorted(every.loc[every["kind"] == "modality", "contributor"])
+    mapped = len(near) > 0 or not modalities
+    heights = [3.0] * mapped + [max(0.17 * len(species), 0.5) + 0.4]
     if figure is None:
-        figure = Figure(figsize=(3.5, height + 1.2), layout="constrained")
-    ratios = [3.0, max(0.17 * len(species), 0.5) + 0.4]
-    upper, lower = figure.subplots(2, 1, height_ratios=ratios)
-    near = explanation.neighbors
-    near = near[near["kind"] != "prior"].reset_index(drop=True)
-    named = near[near["share"] > 0].head(len(_COLORS)).index
+        height = 0.17 * len(species) + (4.7 if mapped else 1.8)
+        figure = Figure(figsize=(3.5, height), layout="constrained")
+    *upper, lower = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    room = max(len(_COLORS) - len(modalities), 0)
+    named = near[near["share"] != 0].head(room).index
     color = np.full(len(near), _OTHER, dtype=object)
-    color[named] = _COLORS[: len(named)]
-    _map(upper, explanation, near, color, named)
-    _bars(lower, explanation, species, near.loc[named, "contributor"].tolist())
-    figure.suptitle(f"survey {explanation.survey_id} (+): {explanation.method}", fontsize=8)
+    color[named] = _COLORS[len(modalities) : len(modalities) + len(named)]
+    for ax in upper:
+        _map(ax, explanation, near, color)
+    _bars(lower, explanation, species, [*modalities, *near.loc[named, "contributor"]])
+    mark = " (+)" if mapped else ""
+    figure.suptitle(f"survey {explanation.survey_id}{mark}: {explanation.method}", fontsize=8)
     handles, labels = lower.get_legend_handles_labels()
     if handles:
-        order = sorted(range(len(labels)), key=lambda i: labels[i] == _PROBABILITY)  # last
+        order = sorted(range(len(labels)), key=lambda i: labels[i] in _MARKS)  # last
         handles, labels = [handles[i] for i in order], [labels[i] for i in order]
         columns = 1 if max(map(len, labels)) > _WIDE else 2
         figure.legend(
@@ -68,10 +75,12 @@ def plot_explanation(
     return figure
 
 
-def _map(
-    ax: Axes, explanation: Explanation, near: pd.DataFrame, color: np.ndarray, named: pd.Index
-) -> None:
+def _map(ax: Axes, explanation: Explanation, near: pd.DataFrame, color: np.ndarray) -> None:
     lat, lon, share = (near[name].to_numpy(dtype=float) for name in ("lat", "lon", "share"))
+    fill = np.where(share < 0, "white", color)
+    edge = np.where(share < 0, color, "white")
+    hollow = ", hollow where it lowers" if (share < 0).any() else ""
+    share = np.abs(share)
     turn = (lon - explanation.lon + 180) % 360 - 180
     east = turn * _KM_PER_DEGREE * np.cos(np.radians(explanation.lat))
     north = (lat - explanation.lat) * _KM_PER_DEGREE
@@ -85,8 +94,9 @@ def _map(
         of_kind = inside & (near["kind"] == kind).to_numpy()
         for which, order in ((of_kind & (color == _OTHER), 2), (of_kind & (color != _OTHER), 3)):
             ax.scatter(
-                east[which], north[which], s=size[which], c=list(color[which]), alpha=0.85,
-                marker=_MARKERS[kind][0], edgecolors="white", linewidths=0.5, zorder=order,
+                east[which], north[which], s=size[which], c=list(fill[which]), alpha=0.85,
+                marker=_MARKERS[kind][0], edgecolors=list(edge[which]), zorder=order,
+                linewidths=np.where(edge[which] == "white", 0.5, 1.2).tolist(),
             )  # fmt: skip
     if len(kinds) > 1:
         shapes = [
@@ -107,7 +117,7 @@ def _map(
     ax.set_xlabel("km east", fontsize=7)
     ax.set_ylabel("km north", fontsize=7)
     ax.tick_params(labelsize=7)
-    text = f"{len(near):,} contributors, sized by share"
+    text = f"{len(near):,} contributors, sized by share{hollow}"
     if not len(near):
         text = "no contributors but priors" if len(explanation.neighbors) else "no contributors"
     elif not inside.all():
@@ -127,7 +137,11 @@ def _reach(away: np.ndarray, share: np.ndarray) -> float:
 
 
 def _bars(ax: Axes, explanation: Explanation, species: pd.DataFrame, named: list[str]) -> None:
-    """One bar a species, in it one part a contributor, the rest of them and the priors last."""
+    """One bar a species, in it one part a contributor, the rest of them and the priors last.
+
+    Parts above 0 stack to the right of 0, parts below it to the left; what a network starts from
+    stands at 0.
+    """
     parts = explanation.by_neighbor
     group = parts["contributor"].where(parts["contributor"].isin(named), "other contributors")
     group = group.where(parts["kind"] != "prior", parts["contributor"])
@@ -136,18 +150,27 @@ def _bars(ax: Axes, explanation: Explanation, species: pd.DataFrame, named: list
         index="species", columns="group", values="share", aggfunc="sum", fill_value=0.0
     )
     table = table.reindex(index=species["species"], fill_value=0.0)
-    fills = dict(zip(named, _COLORS, strict=False)) | {"other contributors": _OTHER}
-    fills |= dict.fromkeys(priors, _PRIOR)
+    fills = dict(zip(named, (*_COLORS, *[_OTHER] * len(named)), strict=False))
+    fills |= {"other contributors": _OTHER}
+    signed = bool((parts["share"] < 0).any())
+    base = dict.fromkeys(priors, _PRIOR)
+    fills = base | fills if signed else fills | base
     hatches = dict(zip(priors, ("", "////", "....", "xxxx"), strict=False))
-    place, left = np.arange(len(species)), np.zeros(len(species))
+    place, left, right = np.arange(len(species)), np.zeros(len(species)), np.zeros(len(species))
     for name in (name for name in fills if name in table):
         value = table[name].to_numpy()
         ax.barh(
-            place, value, left=left, height=0.75, color=fills[name], label=name,
-            hatch=hatches.get(name, ""), edgecolor="white" if name not in hatches else "#888888",
-            linewidth=0.4,
+            place, value, left=np.where(value < 0, left, right), height=0.75, color=fills[name],
+            label=name, hatch=hatches.get(name, ""), linewidth=0.4,
+            edgecolor="white" if name not in hatches else "#888888",
         )  # fmt: skip
-        left = left + value
+        left, right = left + np.minimum(value, 0), right + np.maximum(value, 0)
+    if signed:
+        ax.axvline(0, color="black", lw=0.6)
+        ax.plot(
+            species["predicted"], place, "|", ms=10, mec="black", mew=1.6, ls="none",
+            label=_PREDICTED, zorder=5,
+        )  # fmt: skip
     if "probability" in species:
         beside = ax if not explanation.unit else ax.twiny()
         if explanation.unit:  # not on the scale of a probability

@@ -15,6 +15,7 @@ from tighnari_models.data.dataset import SurveyDataset
 from tighnari_models.data.new_surveys import new_surveys
 from tighnari_models.evaluation import evaluate, evaluate_predictions
 from tighnari_models.evaluation_result import Evaluation
+from tighnari_models.explain_model import explain_model
 from tighnari_models.figure_architecture import plot_architecture
 from tighnari_models.figure_scores import plot_f1_by, plot_f1_map
 from tighnari_models.figure_tokens import plot_token_grids
@@ -22,7 +23,7 @@ from tighnari_models.figures import plot_cubes, plot_patch
 from tighnari_models.fit import FitResult, fit
 from tighnari_models.mixup import mixup
 from tighnari_models.options import TrainingOptions
-from tighnari_models.plots import plot_evaluation
+from tighnari_models.plots import plot_evaluation, plot_history, plot_reliability
 from tighnari_models.prediction import average_logits, predict
 from tighnari_models.pretraining import pretrain
 from tighnari_models.tighnari import Tighnari
@@ -45,6 +46,7 @@ __all__ = [
     "cross_fusion",
     "evaluate",
     "evaluate_predictions",
+    "explain_model",
     "fit",
     "mixup",
     "new_surveys",
@@ -53,7 +55,9 @@ __all__ = [
     "plot_evaluation",
     "plot_f1_by",
     "plot_f1_map",
+    "plot_history",
     "plot_patch",
+    "plot_reliability",
     "plot_token_grids",
     "predict",
     "pretrain",

@@ -1,7 +1,6 @@
 """Logits of saved or trained models, averaged, in memory or streamed to disk."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
@@ -18,9 +17,9 @@ from tighnari_graph.errors import SurveyDataError, refuse
 from tighnari_graph.files import written_whole
 from tighnari_models.data.batch import SurveyBatch
 from tighnari_models.data.dataset import SurveyDataset, collate
+from tighnari_models.opened_models import Model, evaluating, open_models, refuse_other_species
 from tighnari_models.tighnari import Tighnari
 
-Model: TypeAlias = Tighnari | str | Path
 Logits: TypeAlias = np.ndarray | Tensor | str | Path
 _CHUNK = 1 << 24  # logits averaged at once
 
@@ -74,10 +73,10 @@ def predict(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    chosen = _opened(models)
+    chosen = open_models(models)
     width = len(dataset.species_ids)
     for model in chosen:
-        _refuse_other_species(model, dataset.species_ids)
+        refuse_other_species(model, dataset.species_ids)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     shape = (len(dataset), width)
     if out is None:
@@ -166,7 +165,7 @@ def _fill(
     cuts = pairwise([*starts, len(dataset)])
     half = device.type == "cuda" and torch.cuda.is_bf16_supported()
     precision = torch.autocast(device.type, torch.bfloat16, enabled=half)
-    with _evaluating(models, device), torch.inference_mode(), precision:
+    with evaluating(models, device), torch.inference_mode(), precision:
         share = -(-num_workers // len(models))
         batches = [_batches(model, dataset, batch_size, share) for model in models]
         rounds = zip(cuts, *batches, strict=True)
@@ -190,56 +189,6 @@ def _batches(
         dataset, batch_size, collate_fn=collate, num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
     )  # fmt: skip
-
-
-@contextmanager
-def _evaluating(models: list[Tighnari], device: torch.device) -> Iterator[None]:
-    """Models on the device and without dropout; afterwards as and where they were."""
-    before = [(model.training, next(model.parameters()).device) for model in models]
-    try:
-        for model in models:
-            model.to(device).eval()
-        yield
-    finally:
-        for model, (training, home) in zip(models, before, strict=True):
-            model.to(home).train(training)
-
-
-def _opened(models: Model | Sequence[Model]) -> list[Tighnari]:
-    given = [models] if isinstance(models, Tighnari | str | Path) else list(models)
-    opened: list[Tighnari] = []
-    for model in given:
-        if isinstance(model, Tighnari):
-            opened.append(model)
-        else:
-            opened += [Tighnari.from_pretrained(folder) for folder in _model_folders(Path(model))]
-    if not opened:
-        raise ValueError("there are no models to predict with")
-    return opened
-
-
-def _model_folders(folder: Path) -> list[Path]:
-    """The folder itself, that of a run inside, or those of all folds."""
-    for found in ([folder], [folder / "model"], sorted(folder.glob("fold_*/model"))):
-        found = [path for path in found if (path / "config.json").exists()]
-        if found:
-            return found
-    raise SurveyDataError(
-        f"{folder}: no saved model; expected config.json in it, in model/ or in fold_*/model/"
-    )
-
-
-def _refuse_other_species(model: Tighnari, species_ids: np.ndarray) -> None:
-    if model.config.num_species != len(species_ids):
-        raise ValueError(
-            f"the model knows {model.config.num_species} species, the data set {len(species_ids)}"
-        )
-    if model.species_ids is not None and not np.array_equal(model.species_ids, species_ids):
-        differing = int((np.asarray(model.species_ids) != species_ids).sum())
-        raise ValueError(
-            f"{differing} of {len(species_ids)} columns stand for another species in the model "
-            "than in the data set: read both with one vocabulary (species_ids=)"
-        )
 
 
 def _array(run: Logits) -> np.ndarray:

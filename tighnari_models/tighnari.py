@@ -1,6 +1,5 @@
 """The Tighnari model: encoders of every modality, fusion, logits of all species."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,13 +104,21 @@ class Tighnari(nn.Module):
 
     def forward(self, batch: SurveyBatch) -> Float[Tensor, "b s"]:
         """Logits of every species; see the class."""
-        logits = self.head(self.drop(self.forward_features(batch)))
+        return self.logits(self.encode(batch), batch)
+
+    def logits(self, encoded: dict[str, Tensor], batch: SurveyBatch) -> Float[Tensor, "b s"]:
+        """Logits of what `encode` made; of the batch only multi-scale rows are looked at."""
+        logits = self.head(self.drop(self.fuse(encoded)))
         if self.offset and batch.scales is not None and batch.scales_rest is not None:
             return logits + log_odds(batch.scales, batch.scales_rest)
         return logits
 
     def forward_features(self, batch: SurveyBatch) -> Float[Tensor, "b d"]:
         r"""The fused vector of each survey, :math:`(B, 3 \cdot fusion\_dim)`."""
+        return self.fuse(self.encode(batch))
+
+    def encode(self, batch: SurveyBatch) -> dict[str, Tensor]:
+        """What the encoder of each modality makes of it: vectors, of images and cubes tokens."""
         lacking = [name for name in self.modalities if name not in batch.modalities]
         if lacking:
             raise ValueError(
@@ -124,16 +131,24 @@ class Tighnari(nn.Module):
             for name in self.modalities
         }
         if isinstance(self.fusion, Concat):
-            return self.fusion([self.encoders[name](x) for name, x in inputs.items()])
-        tokens: dict[str, Callable[[Tensor], Tensor]] = {
-            name: encoder.forward_features  # type: ignore[misc]
-            for name, encoder in self.encoders.items()
-        }
+            return {name: self.encoders[name](x) for name, x in inputs.items()}
+        encoded = {}
+        for name in (name for name in (*_CUBES, "table", "image", *self.graphs) if name in inputs):
+            encoder = self.encoders[name]
+            many = name == "image" or name in _CUBES  # tokens
+            encode = encoder.forward_features if many else encoder
+            encoded[name] = encode(inputs[name])  # type: ignore[operator]
+        return encoded
+
+    def fuse(self, encoded: dict[str, Tensor]) -> Float[Tensor, "b d"]:
+        """The fused vector of what `encode` made."""
+        if isinstance(self.fusion, Concat):
+            return self.fusion([encoded[name] for name in self.modalities])
         return self.fusion(
-            [tokens[name](inputs[name]) for name in _CUBES if name in inputs],
-            self.encoders["table"](inputs["table"]),
-            tokens["image"](inputs["image"]),
-            torch.cat([self.encoders[name](inputs[name]) for name in self.graphs], dim=-1),
+            [encoded[name] for name in _CUBES if name in encoded],
+            encoded["table"],
+            encoded["image"],
+            torch.cat([encoded[name] for name in self.graphs], dim=-1),
         )
 
     def _graph_rows(self, batch: SurveyBatch) -> Tensor:
