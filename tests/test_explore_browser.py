@@ -1,83 +1,22 @@
 """The page of `explore` in headless Chromium; screenshots are kept in out/explore."""
 
-import io
-import os
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
+from tests.explore_visit import KEPT, Visit, chromium, marks
 from tests.test_explore import HOSTILE
 from tighnari_graph import SurveyGraph, SurveyTable
 from tighnari_graph.explore import explore, hetero_explore
 from tighnari_graph.virtual import virtual_europe
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="needs playwright: pip install 'tighnari[browser]'"
-)
-CHROMIUM = shutil.which("chromium")
-KEPT = Path(os.environ.get("OUT", "out")) / "explore"
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
-]
-
-
-class Visit:
-    """A page, and all that it asked for and complained of."""
-
-    def __init__(self, browser, path, **options):
-        self.page = browser.new_page(reduced_motion="reduce", **options)
-        self.requests, self.complaints = [], []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.url = path.as_uri()
-        self.page.goto(self.url)
-        self.page.wait_for_selector("html[data-ready]", timeout=60_000)
-
-    def pixel(self, kind, row):
-        """Where a node is on the screen."""
-        x, y = self.page.evaluate(
-            "([kind, row]) => { const to = projection(), l = graph.layers[kind];"
-            " return [to.x(l.lon[row]), to.y(l.lat[row])]; }", [kind, row],
-        )  # fmt: skip
-        box = self.page.locator("#map").bounding_box()
-        return box["x"] + x, box["y"] + y
-
-    def color(self, at):
-        shot = self.page.screenshot(clip={"x": at[0] - 1, "y": at[1] - 1, "width": 3, "height": 3})
-        return Image.open(io.BytesIO(shot)).convert("RGB").getpixel((1, 1))
-
-    def find(self, text):
-        self.page.fill("#wanted", str(text))
-        self.page.press("#wanted", "Enter")
-        self.page.wait_for_timeout(600)
-
-    def listed(self):
-        buttons = self.page.locator("#neighbors button")
-        return sorted(int(text) for text in buttons.all_inner_texts())
-
-    def edges(self, kind, other):
-        """What the page itself finds: (row of other, row of kind), ascending."""
-        return self.page.evaluate(
-            "([kind, other]) => Array.from({ length: graph.layers[kind].count }, (_, i) =>"
-            " graph.neighbors(kind, i).filter((n) => n.kind === other).map((n) => n.row)"
-            ".sort((a, b) => a - b).map((j) => [j, i])).flat()", [kind, other],
-        )  # fmt: skip
+pytestmark = marks
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as started:
-        # no graphics card here: WebGL in software; a container's root has no sandbox
-        flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -149,21 +88,22 @@ def test_pointing_at_a_survey_shows_it(visit, hetero):
 def test_layers_are_switched(visit):
     page = visit.page
     page.click("#whole")
-    page.wait_for_timeout(600)
+    visit.settle()
     before = page.inner_text("#status")
     points = visit.page.screenshot()
     for kind, name in (("test", "to predict"), ("po", "presence-only"), ("survey", "surveys")):
         page.get_by_label(name, exact=False).first.uncheck()
-        page.wait_for_timeout(600)
+        page.wait_for_timeout(400)
         assert page.evaluate(
-            "(kind) => curves.every((c, k) => (c.kind === kind) <= !at.map.data[k].visible)", kind
+            "(kind) => points.curves.every((c, k) => (c.kind === kind) <= !at.still.data[k].visible)",
+            kind,
         )
     assert before.startswith(str(sum(page.evaluate("kinds.map((k) => graph.layers[k].count)"))))
     assert page.inner_text("#status").startswith("0 in view")
     assert page.screenshot() != points
     for kind in ("test", "po", "survey"):
         page.locator(f"#layers [value={kind}]").check()
-    page.wait_for_timeout(600)
+    visit.settle()
     assert page.inner_text("#status") == before
 
 
@@ -180,14 +120,14 @@ def test_colors_are_switched(visit, hetero):
 def test_the_keyboard_is_enough(visit):
     page = visit.page
     page.focus("#map")
-    before = page.evaluate("ranges().x[1] - ranges().x[0]")
+    before = visit.span()
     page.keyboard.press("+")
     page.wait_for_timeout(300)
-    assert page.evaluate("ranges().x[1] - ranges().x[0]") == pytest.approx(before / 2, rel=0.01)
-    left = page.evaluate("ranges().x[0]")
+    assert visit.span() == pytest.approx(before / 2, rel=0.01)
+    left = page.evaluate("view.now.x[0]")
     page.keyboard.press("ArrowRight")
     page.wait_for_timeout(300)
-    assert page.evaluate("ranges().x[0]") > left
+    assert page.evaluate("view.now.x[0]") > left
     assert visit.complaints == []
     assert visit.requests == [visit.url]
 

@@ -16,9 +16,13 @@ from tighnari_graph.covariates import Covariates
 from tighnari_graph.decisions import DecisionRule, FixedK, Threshold, cross_fitted
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.expected_f1 import ExpectedF1
-from tighnari_graph.explain_graph import explain, explain_lists, explain_shares
+from tighnari_graph.explain_feature import explain_feature
+from tighnari_graph.explain_graph import explain_lists, explain_shares
 from tighnari_graph.explain_multiscale import explain_multiscale
+from tighnari_graph.explain_prediction import explain
 from tighnari_graph.explanation import Explanation
+from tighnari_graph.explore import ExploreMap, hetero_explore
+from tighnari_graph.explore_basemap import Basemap
 from tighnari_graph.gfv import GFVConv, GFVScaler, graph_feature_vectors
 from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.inspection import neighbors_of
@@ -45,9 +49,9 @@ from tighnari_graph.summary import GraphSummary
 from tighnari_graph.surveys import SurveyTable
 
 __version__ = "0.2.0"
-from tighnari_graph.explore import ExploreMap, hetero_explore
 
 __all__ = [
+    "Basemap",
     "CommunityF1",
     "Covariates",
     "DecisionRule",
@@ -78,6 +82,7 @@ __all__ = [
     "check_submission",
     "cross_fitted",
     "explain",
+    "explain_feature",
     "explain_lists",
     "explain_multiscale",
     "explain_shares",

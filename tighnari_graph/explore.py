@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch_geometric.data import HeteroData
 
 from tighnari_graph.errors import SurveyDataError
+from tighnari_graph.explore_basemap import Basemap
 from tighnari_graph.explore_layers import check_edges, layers_of
 from tighnari_graph.files import written_whole
 from tighnari_graph.neighbor_reach import Reach
@@ -25,6 +26,11 @@ _TEMPLATE = "explore_template.html"
 _SCRIPTS = {
     "GRAPH_SCRIPT": "explore_graph.js",
     "PANEL_SCRIPT": "explore_panel.js",
+    "VIEW_SCRIPT": "explore_view.js",
+    "GROUND_SCRIPT": "explore_ground.js",
+    "POINTS_SCRIPT": "explore_points.js",
+    "EDGES_SCRIPT": "explore_edges.js",
+    "GESTURES_SCRIPT": "explore_gestures.js",
     "MAP_SCRIPT": "explore_map.js",
 }
 
@@ -54,11 +60,15 @@ class ExploreMap:
 
 
 def explore(
-    graph: "SurveyGraph", path: str | Path | None = None, color: str = "degree"
+    graph: "SurveyGraph",
+    path: str | Path | None = None,
+    color: str = "degree",
+    basemap: Basemap | None = None,
 ) -> ExploreMap:
     """The surveys on a map in a browser: hover, search by survey id, neighbours, edges.
 
-    The page is one file with the drawing library inside; it asks nothing of any network. Edges
+    The page is one file with the drawing library inside. Without a basemap it asks nothing of
+    any network, and with one only for the tiles, of that server alone. Edges
     are not stored: the page finds them again from position, group and radius, by the rule that
     made the graph (same squared chord, closed at the radius), for the survey under the pointer
     and, at close zoom, for all surveys in view.
@@ -66,6 +76,7 @@ def explore(
     Args:
         path: where to write the page; None writes nothing.
         color: "degree", "year", "region" or "richness" at first; the page can switch.
+        basemap: the tile server to draw behind the surveys, then in Web Mercator; None asks none.
 
     Raises:
         ValueError: on an unknown ``color``.
@@ -83,17 +94,21 @@ def explore(
         ExploreMap(path=None)
     """
     edges = {("survey", "survey"): graph.edge_index}
-    return _page({"survey": graph}, edges, graph._spec, path, color)
+    return _page({"survey": graph}, edges, graph._spec, path, color, basemap)
 
 
 def hetero_explore(
-    hetero: HeteroData, path: str | Path | None = None, color: str = "degree"
+    hetero: HeteroData,
+    path: str | Path | None = None,
+    color: str = "degree",
+    basemap: Basemap | None = None,
 ) -> ExploreMap:
     """As `explore`, for what `attach` returns: test nodes and PO surveys as layers besides.
 
     Args:
         path: where to write the page; None writes nothing.
         color: of the surveys: "degree", "year", "region" or "richness" at first.
+        basemap: as `explore`.
 
     Raises:
         ValueError, SurveyDataError, ImportError: as `explore`; and SurveyDataError if ``hetero``
@@ -114,7 +129,7 @@ def hetero_explore(
         raise SurveyDataError("hetero_explore takes what attach returned: no survey nodes or spec")
     nodes = {kind: hetero[kind] for kind in ("survey", "test", "po") if kind in hetero.node_types}
     edges = {(src, dst): hetero[src, how, dst].edge_index for src, how, dst in hetero.edge_types}
-    return _page(nodes, edges, spec, path, color)
+    return _page(nodes, edges, spec, path, color, basemap)
 
 
 def _page(
@@ -123,6 +138,7 @@ def _page(
     spec: GraphSpec,
     path: str | Path | None,
     color: str,
+    basemap: Basemap | None,
 ) -> ExploreMap:
     if color not in COLORS:
         raise ValueError(f"color must be one of {', '.join(COLORS)}, got {color!r}")
@@ -141,10 +157,13 @@ def _page(
         "colors": [name for name in COLORS if divided or name != "region"],
         "regions": [str(name) for name in spec.region_names],
         "species": species,
+        "basemap": None if basemap is None else vars(basemap),
         "layers": {kind: layer.to_json() for kind, layer in layers.items()},
     }
     text = json.dumps(values, ensure_ascii=False).replace("<", "\\u003c")  # no tag can begin
-    made = ExploreMap(_filled({"DATA": text, "PLOTLY": _plotly_script()}))
+    allowed = "" if basemap is None else f" {basemap.origin}"
+    parts = {"DATA": text, "PLOTLY": _plotly_script(), "TILE_ORIGIN": allowed}
+    made = ExploreMap(_filled(parts))
     return made if path is None else made.save(path)
 
 

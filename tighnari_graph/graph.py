@@ -1,29 +1,27 @@
 """`SurveyGraph`: labelled surveys and the edges between them, as PyG `Data`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
 from torch import Tensor
-from torch_geometric.data import Data, HeteroData
-from torch_geometric.data.storage import GlobalStorage
+from torch_geometric.data import HeteroData
 from torch_geometric.utils import scatter
 
 from tighnari_graph.attach import attach
 from tighnari_graph.check import broken_rules
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.explore import ExploreMap, explore
+from tighnari_graph.explore_basemap import Basemap
 from tighnari_graph.geodesy import EARTH_RADIUS_KM
 from tighnari_graph.inspection import as_html, components, in_short, is_whole, neighbors_of
 from tighnari_graph.neighbors import radius_edges
 from tighnari_graph.sparse import torch_csr
 from tighnari_graph.spec import (
     DEFAULT_MATCH,
-    EDGE_ATTRIBUTES,
-    NODE_ATTRIBUTES,
     GraphSpec,
     edge_attributes,
     match_groups,
@@ -31,24 +29,18 @@ from tighnari_graph.spec import (
 )
 from tighnari_graph.storage import read_graph, write_graph
 from tighnari_graph.summary import GraphSummary, summarize
+from tighnari_graph.survey_data import SurveyData
 from tighnari_graph.surveys import SurveyTable
 
+if TYPE_CHECKING:
+    import geopandas
+    import libpysal.graph
+    import networkx
 
-class _SurveyStorage(GlobalStorage):
-    """PyG guesses by length whether an attribute is a node's or an edge's; ours are known."""
-
-    def is_node_attr(self, key: str) -> bool:
-        if key in NODE_ATTRIBUTES or key.endswith("_code"):
-            return True
-        return key not in EDGE_ATTRIBUTES and bool(super().is_node_attr(key))
-
-    def is_edge_attr(self, key: str) -> bool:
-        if key in EDGE_ATTRIBUTES:
-            return True
-        return not self.is_node_attr(key) and bool(super().is_edge_attr(key))
+    from tighnari_graph.explanation import Explanation
 
 
-class SurveyGraph(Data):
+class SurveyGraph(SurveyData):
     r"""Surveys of plants as nodes; an edge where two are near, of the same year and region.
 
     Edge weight is :math:`w_{ij} = r - d_{ij}` with the radius *r* and the great-circle distance
@@ -78,17 +70,6 @@ class SurveyGraph(Data):
         >>> graph.isolates().tolist()
         [False, False, True]
     """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__()
-        self.__dict__["_store"] = _SurveyStorage(_parent=self)
-        for key, value in kwargs.items():
-            setattr(self, key, value)
-
-    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
-        if key.endswith("_code"):  # PyG would shift "index_code" or "batch_code" in a batch
-            return 0
-        return super().__inc__(key, value, *args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "SurveyGraph":
         return self.clone()  # torch cannot deep-copy sparse CSR tensors
@@ -147,35 +128,6 @@ class SurveyGraph(Data):
         edges = edge_attributes(edge_index, distance, float(radius_km))
         return cls(**nodes, y=torch_csr(labels), **edges, spec=spec)
 
-    @property
-    def radius_km(self) -> float:
-        """The longest edge."""
-        return self._spec.radius_km
-
-    @property
-    def match(self) -> tuple[str, ...]:
-        """The columns that both ends of an edge share."""
-        return self._spec.match
-
-    @property
-    def species_ids(self) -> np.ndarray:
-        """:math:`(S,)` int64, column of ``y`` → speciesId."""
-        return self._spec.species_ids
-
-    @property
-    def species_names(self) -> np.ndarray | None:
-        """:math:`(S,)` text, column of ``y`` → name, if the table had names."""
-        return self._spec.species_names
-
-    @property
-    def region_names(self) -> tuple[str, ...]:
-        """Region of each ``region_code``."""
-        return self._spec.region_names
-
-    @property
-    def _spec(self) -> GraphSpec:
-        return self.spec[0] if isinstance(self.spec, list) else self.spec  # a list in a batch
-
     def degree(self, weighted: bool = False) -> Tensor:
         r"""Number of neighbours of each survey, or the sum of its edge weights.
 
@@ -197,9 +149,47 @@ class SurveyGraph(Data):
         """The neighbours of a survey, nearest first; see `tighnari_graph.neighbors_of`."""
         return neighbors_of(self, survey_id)
 
-    def explore(self, path: str | Path | None = None, color: str = "degree") -> ExploreMap:
+    def explore(
+        self,
+        path: str | Path | None = None,
+        color: str = "degree",
+        basemap: Basemap | None = None,
+    ) -> ExploreMap:
         """The surveys on a map in a browser; see `tighnari_graph.explore.explore`."""
-        return explore(self, path, color)
+        return explore(self, path, color, basemap)
+
+    def explain(self, survey_id: int, **options: Any) -> "Explanation":
+        """Which neighbours a survey's graph feature vector comes from.
+
+        Options as in `tighnari_graph.explain_feature`.
+        """
+        from tighnari_graph.explain_feature import explain_feature
+
+        return explain_feature(self, survey_id, **options)
+
+    def to_geodataframe(self, what: str = "nodes", **options: Any) -> "geopandas.GeoDataFrame":
+        """Nodes as points, or edges as lines; see `tighnari_graph.to_geodataframe`."""
+        from tighnari_graph.conversions_geo import to_geodataframe
+
+        return to_geodataframe(self, what, **options)
+
+    def write_geoparquet(self, folder: str | Path) -> None:
+        """Write a folder that geopandas, QGIS, DuckDB and R read; see the function."""
+        from tighnari_graph.conversions_parquet import write_geoparquet
+
+        write_geoparquet(self, folder)
+
+    def to_networkx(self) -> "networkx.DiGraph":
+        """The graph as a networkx `DiGraph`; see `tighnari_graph.to_networkx`."""
+        from tighnari_graph.conversions_networkx import to_networkx
+
+        return to_networkx(self)
+
+    def to_libpysal(self, weight: str = "weight") -> "libpysal.graph.Graph":
+        """The graph as libpysal's `Graph`; see `tighnari_graph.to_libpysal`."""
+        from tighnari_graph.conversions_libpysal import to_libpysal
+
+        return to_libpysal(self, weight)
 
     def summary(self) -> GraphSummary:
         """Counts, degrees, isolates, components, and a row per year and region."""

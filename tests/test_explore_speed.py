@@ -1,0 +1,66 @@
+"""How fast the page of `explore` draws while it moves, at the real size, without a graphics card."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.explore_visit import KEPT, Visit, chromium, marks
+from tests.test_explore_gestures import middle, surveys
+from tighnari_graph.explore import explore
+
+pytestmark = marks
+# The middle frame and the worst one in milliseconds, with room for a busy machine of two cores.
+WHEEL_MS, DRAG_MS, WORST_MS = 150.0, 100.0, 1500.0
+WATCH = """() => { window.frames_ms = []; let last = performance.now(); window.watched = true;
+  const tick = () => { const now = performance.now(); frames_ms.push(now - last); last = now;
+    if (watched) requestAnimationFrame(tick); }; requestAnimationFrame(tick); }"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as opened:
+        yield opened
+
+
+def frames(visit, act):
+    visit.settle()
+    visit.page.evaluate(WATCH)
+    act()
+    visit.page.wait_for_timeout(300)
+    visit.settle()
+    times = visit.page.evaluate("() => { window.watched = false; return frames_ms.slice(1); }")
+    return {"median": float(np.median(times)), "worst": max(times), "frames": len(times)}
+
+
+@pytest.mark.slow
+def test_ninety_thousand_surveys_move_fluently(browser, tmp_path):
+    visit = Visit(browser, explore(surveys(90_000), tmp_path / "map.html").path)
+    x, y = middle(visit)
+    mouse = visit.page.mouse
+
+    def drag():
+        mouse.move(x, y)
+        mouse.down()
+        for k in range(40):
+            mouse.move(x + 4 * k, y + 2 * k)
+            visit.page.wait_for_timeout(16)
+        mouse.up()
+
+    def wheel(turn):
+        mouse.move(x, y)
+        for _ in range(12):
+            mouse.wheel(0, turn)
+            visit.page.wait_for_timeout(30)
+
+    found = {"drag": frames(visit, drag), "wheel in": frames(visit, lambda: wheel(-100))}
+    found["drag close"] = frames(visit, drag)
+    found["wheel out"] = frames(visit, lambda: wheel(100))
+    KEPT.mkdir(parents=True, exist_ok=True)
+    (KEPT / "frames.json").write_text(json.dumps(found, indent=1))
+    for name, times in found.items():
+        most = WHEEL_MS if name.startswith("wheel") else DRAG_MS
+        assert times["median"] < most, (name, times)
+        assert times["worst"] < WORST_MS, (name, times)
+    assert visit.complaints == []
+    visit.page.close()
