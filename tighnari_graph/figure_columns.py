@@ -39,7 +39,7 @@ def plot_correlations(
     """How the columns correlate, over all surveys or in each group, such as a region.
 
     Columns that go together stand together: they are ordered by clustering the correlations over
-    all surveys (average linkage of 1 − |r|), in the same order in every panel. Pearson's r of
+    all surveys (average linkage of ``1 − |r|``), in the same order in every panel. Pearson's r of
     surveys that have both values; grey where there are fewer than three, or a column is constant.
     With groups, 15 columns fit the width of a printed column; with more, the figure grows.
 

@@ -153,5 +153,7 @@ def plot_block_shift(
         ax.set_xscale("symlog", linthresh=1.0)
         ax.set_xlim(left=0)
     left.set_ylabel("share of surveys")
-    right.legend(loc="lower right", fontsize="small")
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "frameon": False}
+    left.set_title(" ", fontsize="small")  # room for the legend, which is wider than its half
+    left.legend(ncols=3, fontsize="small", **above).set_in_layout(False)
     return left, right
