@@ -371,12 +371,12 @@ def test_scores_above_one_have_no_calibration():
     rows = ["Brier score", "cross-entropy", "calibration error"]
     assert votes.table.loc[rows, ("block folds", "value")].isna().all()
     assert votes.table["block folds"]["value"].drop(rows).notna().all()
-    assert plot_evaluation(votes).axes[2].get_title() == "no probabilities"
+    assert plot_evaluation(votes).axes[1].get_title() == "no probabilities"
 
 
 def test_the_figure_shows_both_folds_and_all_groups():
     found = evaluate(frequency, drawn_surveys(), num_folds=3, name="frequencies")
-    left, middle, right = plot_evaluation(found).axes
+    left, right, middle = plot_evaluation(found).axes
     widths = [patch.get_width() for patch in left.patches]
     assert widths == [found.score, found.random.score]
     ticks = [text.get_text() for text in middle.get_yticklabels()]

@@ -54,7 +54,10 @@ def plot_survey_map(
         if figure is not None:
             figure.colorbar(points, ax=ax, label="neighbours within the radius", shrink=0.8)
     equal_on_the_ground(ax, lat)
-    ax.legend(loc="upper left", fontsize="small", framealpha=0.9)
+    ax.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize="small", frameon=False,
+        columnspacing=1.0, handletextpad=0.2,
+    )  # fmt: skip
     return ax
 
 

@@ -74,9 +74,9 @@ def plot_steps(table: pd.DataFrame) -> Axes:
 def plot_evaluation(evaluation: Evaluation) -> Figure:
     """One figure: the score on block and random folds, where it comes from, and calibration.
 
-    Left, samples-F1 with its interval over blocks. Middle, the same by region and by degree
-    (training neighbours). Right, how often species of about equal probability occur; on the line,
-    probabilities mean what they say (`plot_reliability`).
+    Above, samples-F1 with its interval over blocks, and how often species of about equal
+    probability occur (`plot_reliability`). Below, the score by region and by degree (training
+    neighbours).
 
     Example:
         >>> from scipy import sparse
@@ -87,14 +87,17 @@ def plot_evaluation(evaluation: Evaluation) -> Figure:
         >>> table, folds = SurveyTable.from_long(rows), np.array([0, 0, 1, 1])
         >>> found = evaluate_predictions(np.full((4, 2), 0.5), table, folds)
         >>> [axes.get_xlabel() for axes in plot_evaluation(found).axes]
-        ['samples-F1', 'samples-F1', 'probability']
+        ['samples-F1', 'probability', 'samples-F1']
     """
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+    groups = _groups(evaluation)
+    figure = Figure(figsize=(7, 4 + 0.22 * len(groups)), layout="constrained")
+    parts = figure.subplot_mosaic(
+        [["score", "calibration"], ["groups", "groups"]], height_ratios=[3, 1 + 0.22 * len(groups)]
+    )
     both = [evaluation] if evaluation.random is None else [evaluation, evaluation.random]
-    _score_bars(both, left)
-    _group_scores(evaluation, middle)
-    plot_reliability(evaluation, right)
+    _score_bars(both, parts["score"])
+    plot_reliability(evaluation, parts["calibration"])
+    _group_scores(evaluation, groups, parts["groups"])
     return figure
 
 
@@ -147,9 +150,13 @@ def _score_bars(evaluations: list[Evaluation], ax: Axes) -> None:
     ax.set(xlabel="samples-F1", title=evaluations[0].name)
 
 
-def _group_scores(evaluation: Evaluation, ax: Axes) -> None:
+def _groups(evaluation: Evaluation) -> pd.DataFrame:
+    """Scores by region, where there are any, and by degree, one below the other."""
     names = ["region", "degree"] if evaluation.surveys.has("region") else ["degree"]
-    groups = pd.concat({name: evaluation.by(name) for name in names})
+    return pd.concat({name: evaluation.by(name) for name in names})
+
+
+def _group_scores(evaluation: Evaluation, groups: pd.DataFrame, ax: Axes) -> None:
     score = groups["samples-F1"]
     ax.errorbar(
         score, np.arange(len(groups)), xerr=_spread(score, groups["from"], groups["to"]),
