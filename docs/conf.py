@@ -76,6 +76,8 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
 }
 
+copybutton_prompt_text = "$ "
+
 html_theme = "furo"
 html_title = "tighnari"
 html_static_path = ["_static"]

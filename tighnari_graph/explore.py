@@ -152,7 +152,7 @@ def _page(
         "radius_km": spec.radius_km,
         "earth_radius_km": spec.earth_radius_km,
         "chord_square": min(square, 5.0),  # JSON knows no infinity, and no chord is longer than 2
-        "match": " and ".join(spec.match),
+        "match": " and ".join(spec.shared),
         "color": color,
         "colors": [name for name in COLORS if divided or name != "region"],
         "regions": [str(name) for name in spec.region_names],
