@@ -81,7 +81,7 @@ class Choices:
         if "scales" in encoded:
             at = rows["scales"]
             batch = batch.replace(scales=self.scales[at], scales_rest=self.scales_rest[at])
-        return self.model.logits(encoded, batch).float()
+        return self.model.decode(encoded, batch).float()
 
 
 def probabilities(

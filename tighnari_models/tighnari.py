@@ -104,9 +104,9 @@ class Tighnari(nn.Module):
 
     def forward(self, batch: SurveyBatch) -> Float[Tensor, "b s"]:
         """Logits of every species; see the class."""
-        return self.logits(self.encode(batch), batch)
+        return self.decode(self.encode(batch), batch)
 
-    def logits(self, encoded: dict[str, Tensor], batch: SurveyBatch) -> Float[Tensor, "b s"]:
+    def decode(self, encoded: dict[str, Tensor], batch: SurveyBatch) -> Float[Tensor, "b s"]:
         """Logits of what `encode` made; of the batch only multi-scale rows are looked at."""
         logits = self.head(self.drop(self.fuse(encoded)))
         if self.offset and batch.scales is not None and batch.scales_rest is not None:
