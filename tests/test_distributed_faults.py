@@ -1,0 +1,117 @@
+"""Workers that die, and multi-scale features on workers."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tighnari_graph import MultiScale, SurveyDataError, SurveyTable
+
+distributed = pytest.importorskip("distributed")
+from benchmarks import distributed as benchmark  # noqa: E402
+from tests.distributed_cases import IN_PROCESS, at_once, clustered_rows, write  # noqa: E402
+from tighnari_graph.distributed import PredictedRows, build, predict  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def client():
+    """A cluster in this process: two threads."""
+    with distributed.Client(**IN_PROCESS) as one:
+        yield one
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Every file of a build, but for the settings, which name the folder of the surveys."""
+    return {str(p.relative_to(out)): p.read_bytes() for p in out.glob("**/*.parquet")}
+
+
+@pytest.mark.slow
+def test_a_worker_killed_mid_build_does_not_show_in_the_result(client, tmp_path):
+    """``kill -9`` of a process, twice: its tiles are built by another, the files are the same."""
+    folder = write(clustered_rows(8000, seed=5), tmp_path / "in", rows=2000)
+    options = {"max_surveys": 60, "piece_rows": 2000}
+    killed: list[int] = []
+
+    def kill(cluster: distributed.LocalCluster, out: Path) -> None:
+        for tiles in (10, 60):
+            while len(list(out.glob("tiles/*.json"))) < tiles:
+                time.sleep(0.01)
+            victim = next(w for w in cluster.workers.values() if w.pid not in killed)
+            killed.append(victim.pid)
+            os.kill(victim.pid, signal.SIGKILL)
+
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as processes,
+    ):
+        killer = threading.Thread(target=kill, args=(cluster, tmp_path / "out"))
+        killer.start()
+        found = build(folder, tmp_path / "out", client=processes, **options)
+        killer.join()
+    assert len(killed) == 2
+    assert len(found) > 100
+    expected = build(folder, tmp_path / "expected", client=client, **options)
+    assert contents(found.out) == contents(expected.out)
+    pd.testing.assert_frame_equal(found.partitions, expected.partitions)
+    assert not list(found.out.glob("*/.*"))
+
+
+@pytest.fixture(scope="module")
+def fitted() -> tuple[MultiScale, pd.DataFrame]:
+    frame = clustered_rows(300, seed=6)
+    frame = frame.assign(speciesId=frame["speciesId"] % 20, altitude=frame["lat"] * 50)
+    model = MultiScale.fit(SurveyTable.from_long(frame), steps=4)
+    new = clustered_rows(150, seed=7).drop(columns="speciesId").drop_duplicates()
+    return model, new.assign(altitude=new["lat"] * 50)
+
+
+def test_multi_scale_features_of_pieces_are_those_of_one_call(client, fitted, tmp_path):
+    model, new = fitted
+    folder = write(new, tmp_path / "in", rows=20)
+    found = predict(model, folder, tmp_path / "out", top=7, piece_rows=40, client=client)
+    expected = model.predict(SurveyTable.from_long(at_once(folder)), top=7)
+    parts = [found.part(number) for number in range(found.parts)]
+    assert found.parts == 6
+    assert np.concatenate([ids for ids, _ in parts]).tolist() == new["surveyId"].tolist()
+    for name in ("probabilities", "richness"):
+        rows = np.concatenate([getattr(part, name).toarray() for _, part in parts])
+        np.testing.assert_allclose(rows, getattr(expected, name).toarray(), rtol=1e-5)
+    remainder = np.concatenate([part.remainder for _, part in parts])
+    np.testing.assert_allclose(remainder, expected.remainder, rtol=1e-5, atol=1e-6)
+    assert found.dataset().count_rows() == len(new)
+    times = [path.stat().st_mtime_ns for path in sorted(found.out.glob("rows/*"))]
+    predict(model, folder, tmp_path / "out", top=7, piece_rows=40, client=client)
+    assert times == [path.stat().st_mtime_ns for path in sorted(found.out.glob("rows/*"))]
+    with pytest.raises(FileExistsError, match="differs in top"):
+        predict(model, folder, tmp_path / "out", top=8, piece_rows=40, client=client)
+
+
+def test_new_surveys_that_cannot_be_predicted_are_refused(client, fitted, tmp_path):
+    model, new = fitted
+    lacking = write(new.drop(columns="altitude"), tmp_path / "lacking")
+    with pytest.raises(SurveyDataError, match="no column altitude, by which the model compares"):
+        predict(model, lacking, tmp_path / "out", client=client)
+    twice = write(pd.concat([new[:9], new[:9]]), tmp_path / "twice", rows=3)
+    with pytest.raises(SurveyDataError, match="9 survey ids stand in several pieces"):
+        predict(model, twice, tmp_path / "twice-out", piece_rows=3, client=client)
+    with pytest.raises(SurveyDataError, match="no finished multi-scale rows"):
+        PredictedRows.open(tmp_path / "twice-out")
+    with pytest.raises(ValueError, match="top must be at least 1"):
+        predict(model, lacking, tmp_path / "none", top=0)
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_without_any_set_up(tmp_path):
+    """A `LocalCluster` of our own; the benchmark compares edges itself."""
+    row = benchmark.measured(2000, tmp_path / "bench", max_surveys=600)
+    assert row["tiles"] == 4
+    assert row["halo"] > 0
+    assert row["edges compared"] > 0
+    assert 6 < row["mean degree"] <= 10

@@ -1,0 +1,163 @@
+"""Build a survey graph on many workers, from a data set that need not fit into memory."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tighnari_graph.distributed.attached import build_test_tile
+from tighnari_graph.distributed.chunks import Reading, open_chunk, write_chunk
+from tighnari_graph.distributed.cluster import connected, done_by
+from tighnari_graph.distributed.folder import claimed
+from tighnari_graph.distributed.job import FORM, Job, chunk_path
+from tighnari_graph.distributed.opened import DistributedGraph
+from tighnari_graph.distributed.plan import plan_tiles
+from tighnari_graph.distributed.repeats import id_buckets, refuse_repeats
+from tighnari_graph.distributed.request import NAMES, Request, categories
+from tighnari_graph.distributed.source import PIECE_ROWS, DataSet, Piece, Source
+from tighnari_graph.distributed.tile import build_tile
+from tighnari_graph.files import written_whole
+from tighnari_graph.geodesy import EARTH_RADIUS_KM
+from tighnari_graph.gfv import DEGREES
+from tighnari_graph.neighbor_reach import Reach
+from tighnari_graph.spec import DEFAULT_MATCH, GraphSpec
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def build(
+    source: Source,
+    out: str | Path,
+    *,
+    radius_km: float = 10.0,
+    earth_radius_km: float = EARTH_RADIUS_KM,
+    match: tuple[str, ...] = DEFAULT_MATCH,
+    columns: Mapping[str, str] | None = None,
+    species_ids: Sequence[int] | Sequence[str] | np.ndarray | None = None,
+    test: Source | None = None,
+    presence_only: Source | None = None,
+    gfv: bool = True,
+    degree: str = "count",
+    exclude_block: float | None = None,
+    lists: Mapping[str, Any] | None = None,
+    max_surveys: int = 500_000,
+    piece_rows: int = PIECE_ROWS,
+    client: "Client | None" = None,
+) -> DistributedGraph:
+    """The survey graph of a Parquet data set of any size, as `SurveyGraph.from_surveys` makes it.
+
+    Rows are those of `SurveyTable.from_long`, one per survey × species. One task makes the edges
+    of one group (year, region); a group of more than ``max_surveys`` is cut into tiles, each of
+    which looks at the surveys within the radius around it too. The edges into a survey are kept by
+    the tile that the survey is in.
+
+    The same call after an interruption goes on where it stopped; after it has finished, it opens
+    the result.
+
+    Args:
+        source: a Parquet file, a folder of them (``year=2020/region=ALPINE/…`` or any other), or
+            a list of files. All workers must see them, and ``out``, under the same path.
+        out: folder of the results; new, empty, or of the same build.
+        radius_km, earth_radius_km, match: as for `SurveyGraph.from_surveys`.
+        columns: new names, such as ``{"decimalLatitude": "lat"}``.
+        species_ids: the vocabulary; by default the species of ``source`` and ``presence_only``.
+        test: surveys to predict; they get features and species lists, and no edge among each other.
+        presence_only: PO surveys, for the species lists of ``test``.
+        gfv: whether to make graph feature vectors.
+        degree, exclude_block: of `graph_feature_vectors`; a block is given by its kilometres.
+        lists: options of `species_lists`, as ``{"num_po": 10}``; by default PO surveys alone if
+            there are some, else surveys.
+        max_surveys: of a tile; a worker needs about 3 kB for each survey of mean degree ten.
+        piece_rows: rows that a worker reads at once, unless a row group has more; 150 bytes each.
+        client: of a Dask cluster; by default a `LocalCluster` of a process for each core. A script
+            then calls this under ``if __name__ == "__main__":``, as Dask asks.
+
+    Raises:
+        ImportError: without Dask (``pip install 'tighnari[distributed]'``).
+        FileNotFoundError: if there is no such source.
+        FileExistsError: if ``out`` holds anything else, or another process builds there.
+        SurveyDataError: on rows that `SurveyTable.from_long` refuses, an id that stands for two
+            surveys, or a tile that does not fit into memory.
+        ValueError: on options out of range, or species outside ``species_ids``.
+
+    Source: Liu et al. 2024, section 3.2, algorithms 1 and 2.
+    """
+    Reach(radius_km, earth_radius_km)
+    match = (match,) if isinstance(match, str) else tuple(match)
+    given = None if species_ids is None else np.asarray(species_ids)
+    request = Request(source, test, presence_only, match, dict(columns or {}), given)
+    if degree not in DEGREES:
+        raise ValueError(f"degree must be one of {', '.join(DEGREES)}, got {degree!r}")
+    if max_surveys < 1:
+        raise ValueError(f"max_surveys must be at least 1, got {max_surveys}")
+    if lists is None:
+        lists = {"source": "survey" if presence_only is None else "po"}
+    out = Path(out).absolute()
+    data = request.data_sets(piece_rows)
+    settings = {
+        "form": FORM, "radius_km": float(radius_km), "earth_radius_km": float(earth_radius_km),
+        "match": list(request.match), "columns": request.columns,
+        "species_ids": None if given is None else given.tolist(),
+        "gfv": {"degree": degree, "exclude_block": exclude_block} if gfv else None,
+        "lists": None if test is None else dict(lists), "max_surveys": max_surveys,
+        "piece_rows": piece_rows,
+        "files": {kind: [list(file) for file in one.files] for kind, one in data.items()},
+    }  # fmt: skip
+    with claimed(out, settings):
+        if not (out / "manifest.json").exists():
+            with connected(client) as workers:
+                _build(out, request, data, settings, workers)
+        shutil.rmtree(out / "work", ignore_errors=True)
+    return DistributedGraph.open(out)
+
+
+def _build(
+    out: Path,
+    request: Request,
+    data: dict[str, DataSet],
+    settings: dict[str, Any],
+    workers: "Client",
+) -> None:
+    """Read, check, plan, build; what is done is written last of all."""
+    for kind, one in data.items():
+        items = [(piece, chunk_path(out, kind, i)) for i, piece in enumerate(one.pieces)]
+        done_by(workers, _read, items, f"reading {NAMES[kind]}", request.reading(kind, one))
+    chunks = {
+        kind: [open_chunk(chunk_path(out, kind, i)) for i in range(len(one.pieces))]
+        for kind, one in data.items()
+    }
+    ids, names = request.vocabulary(chunks)
+    specs = {
+        kind: GraphSpec(
+            settings["radius_km"], settings["earth_radius_km"], request.match,
+            categories(chunks[kind], one.name),
+            *((np.zeros(0, dtype=np.int64), None) if kind == "test" else (ids, names)),
+        )
+        for kind, one in data.items()
+    }  # fmt: skip
+    job = Job(
+        out, specs, {kind: request.keys(kind, one) for kind, one in data.items()},
+        {kind: len(one.pieces) for kind, one in data.items()}, settings["gfv"], settings["lists"],
+    )  # fmt: skip
+    job.write()
+    for kind, one in data.items():
+        done_by(
+            workers, refuse_repeats, id_buckets(chunks[kind]), f"ids of {NAMES[kind]}",
+            job.chunk_paths(kind), one.name,
+        )  # fmt: skip
+    done: dict[str, Any] = {"form": FORM, "test": None}
+    tiles = plan_tiles(chunks["survey"], settings["max_surveys"])
+    done["tiles"] = done_by(workers, build_tile, tiles, "edges", out)
+    if "test" in data:
+        tiles = plan_tiles(chunks["test"], settings["max_surveys"])
+        done["test"] = done_by(workers, build_test_tile, tiles, "test surveys", out)
+    with written_whole(out / "manifest.json") as part:
+        part.write_text(json.dumps(done))
+
+
+def _read(item: tuple[Piece, Path], reading: Reading) -> None:
+    write_chunk(*item, reading)

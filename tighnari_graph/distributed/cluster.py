@@ -1,0 +1,74 @@
+"""Dask: a client, and work done on its workers with a progress bar."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@contextmanager
+def connected(client: "Client | None") -> Iterator["Client"]:
+    """The client given, or one of a `LocalCluster` of a process for each core, closed at the end.
+
+    Raises:
+        ImportError: without Dask, naming the extra.
+    """
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise ImportError(
+            "tighnari_graph.distributed needs Dask: pip install 'tighnari[distributed]'"
+        ) from error
+    if client is not None:
+        yield client
+        return
+    with (
+        LocalCluster(
+            threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR
+        ) as cluster,
+        Client(cluster) as own,
+    ):
+        yield own
+
+
+def done_by(
+    client: "Client", work: Callable[..., R], items: Sequence[T], title: str, *given: Any
+) -> list[R]:
+    """``work(item, *given)`` for every item, on the workers, in the order of the items.
+
+    A worker that dies has its tasks done again by another one. The first error stops the rest.
+
+    Raises:
+        RuntimeError: if a task took several workers down with it.
+    """
+    from distributed import KilledWorker, as_completed
+
+    run = uuid4().hex
+    futures = client.map(
+        work, items, *([one] * len(items) for one in given),
+        key=[f"{title}-{run}-{i}" for i in range(len(items))], pure=False,
+    )  # fmt: skip
+    place = {future.key: i for i, future in enumerate(futures)}
+    results: dict[int, R] = {}
+    try:
+        bar = tqdm(as_completed(futures), title, len(items), delay=2, disable=None, leave=False)
+        for future in bar:
+            results[place[future.key]] = future.result()
+    except KilledWorker as error:
+        raise RuntimeError(
+            f"{title}: one of {len(items)} tasks ended several workers, most likely for want of "
+            "memory; use a smaller max_surveys, fewer workers, or workers with more memory. What "
+            "is finished stays, and the same call goes on from there"
+        ) from error
+    finally:
+        client.cancel([future for future in futures if not future.done()])
+    return [results[i] for i in range(len(items))]

@@ -1,0 +1,184 @@
+"""Multi-scale features of any number of new surveys, worked out piece by piece."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from tighnari_graph.distributed.cluster import connected, done_by
+from tighnari_graph.distributed.folder import claimed
+from tighnari_graph.distributed.source import DataSet, Piece, Source
+from tighnari_graph.distributed.tables import feature_columns, feature_matrix, write_columns
+from tighnari_graph.errors import SurveyDataError
+from tighnari_graph.files import written_whole
+from tighnari_graph.multiscale import MultiScale
+from tighnari_graph.scale_rows import TOP, ScaleRows
+from tighnari_graph.spec import GraphSpec
+from tighnari_graph.surveys import SurveyTable
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+PIECE_ROWS = 50_000
+FORM = "tighnari multi-scale rows 1"
+_MODEL = "model.safetensors"
+_KINDS = ("probability", "richness")
+
+
+@dataclass(frozen=True, eq=False)
+class PredictedRows:
+    """Multi-scale features on disk, in the order of the surveys' rows.
+
+    Attributes:
+        out: the folder.
+        parts: how many files there are.
+        species_ids: columns of the matrices.
+    """
+
+    out: Path
+    parts: int
+    species_ids: np.ndarray
+
+    @classmethod
+    def open(cls, out: str | Path) -> "PredictedRows":
+        """What `predict` wrote to a folder.
+
+        Raises:
+            SurveyDataError: if nothing is there, or it is not finished.
+        """
+        out = Path(out).absolute()
+        path = out / "manifest.json"
+        try:
+            about = json.loads(path.read_text())
+            if about["form"] != FORM:
+                raise ValueError(f"form {about['form']!r}, expected {FORM!r}")
+            return cls(out, int(about["parts"]), np.array(about["species_ids"], dtype=np.int64))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SurveyDataError(f"{out}: no finished multi-scale rows ({error})") from error
+
+    def part(self, number: int) -> tuple[np.ndarray, ScaleRows]:
+        """Survey ids of a part, and its rows as `MultiScale.predict` gives them."""
+        if not 0 <= number < self.parts:
+            raise IndexError(f"no part {number} among {self.parts}")
+        table = pq.read_table(self.out / "rows" / f"part-{number:06d}.parquet", partitioning=None)
+        spec = GraphSpec(species_ids=self.species_ids)
+        probabilities, richness = (feature_matrix(table, spec, f"{kind}_") for kind in _KINDS)
+        ids, remainder = (table[name].to_numpy() for name in ("survey_id", "remainder"))
+        return ids, ScaleRows(probabilities, remainder, richness)
+
+    def dataset(self) -> ds.Dataset:
+        """All rows; nothing is read yet."""
+        return ds.dataset(self.out / "rows", format="parquet")
+
+
+def predict(
+    model: MultiScale,
+    source: Source,
+    out: str | Path,
+    *,
+    columns: dict[str, str] | None = None,
+    top: int = TOP,
+    piece_rows: int = PIECE_ROWS,
+    client: "Client | None" = None,
+) -> PredictedRows:
+    """`MultiScale.predict` on the workers, for surveys that need not fit into memory.
+
+    The model is fitted before, on one machine, and every worker opens its own copy. Parts that are
+    finished are not worked out again.
+
+    Args:
+        model: fitted.
+        source: new surveys in Parquet, as for `build`, one row each; a speciesId is not read.
+        out: folder of the results; new, empty, or of the same prediction.
+        columns: new names.
+        top: species of each survey to keep.
+        piece_rows: surveys of a file of the result.
+        client: of a Dask cluster; by default a `LocalCluster`.
+
+    Raises:
+        ImportError: without Dask (``pip install 'tighnari[distributed]'``).
+        FileNotFoundError: if there is no such source.
+        FileExistsError: if ``out`` holds anything else, or another process works there.
+        SurveyDataError: on rows that `SurveyTable.from_long` refuses, a column that the model
+            compares and the surveys lack, or a survey in two rows.
+    """
+    if top < 1:
+        raise ValueError(f"top must be at least 1, got {top}")
+    out = Path(out).absolute()
+    names = {name for one in model.covariates.values() for name in one.names} - {"year"}
+    data = DataSet.find(source, sorted(names | {"region"}), columns, piece_rows)
+    lacking = sorted(names - data.columns)
+    if lacking:
+        raise SurveyDataError(
+            f"{data.name}: no column {', '.join(lacking)}, by which the model compares surveys"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "form": FORM, "columns": columns or {}, "top": top, "piece_rows": piece_rows,
+        "files": [list(file) for file in data.files], "model": _fingerprint(model),
+    }  # fmt: skip
+    with claimed(out, settings):
+        if not (out / "manifest.json").exists():
+            model.save(out / _MODEL)
+            with connected(client) as workers:
+                items = list(enumerate(data.pieces))
+                given = (out, dict(columns or {}), top)
+                done_by(workers, _predict_piece, items, "multi-scale", *given)
+            _refuse_twice(out, data.name)
+            about = {
+                "form": FORM, "parts": len(data.pieces), "species_ids": model.species_ids.tolist(),
+            }  # fmt: skip
+            with written_whole(out / "manifest.json") as part:
+                part.write_text(json.dumps(about))
+    return PredictedRows.open(out)
+
+
+def _predict_piece(item: tuple[int, Piece], out: Path, columns: dict[str, str], top: int) -> None:
+    number, piece = item
+    name = f"part-{number:06d}"
+    if (out / "rows" / f"{name}.parquet").exists():
+        return
+    frame = piece.read()
+    renames = {old: new for old, new in columns.items() if old in frame}
+    table = SurveyTable.from_long(frame, columns=renames, source=piece.path)
+    path = out / _MODEL
+    model = _model(path, path.stat().st_mtime_ns)
+    rows = model.predict(table, top)
+    found: dict[str, Any] = {"survey_id": pa.array(table.survey_id)}
+    for kind, matrix in zip(_KINDS, (rows.probabilities, rows.richness), strict=True):
+        found |= feature_columns(matrix, model.species_ids, f"{kind}_")
+    found["remainder"] = pa.array(rows.remainder)
+    write_columns(out, "rows", name, found)
+
+
+@lru_cache(maxsize=1)
+def _model(path: Path, changed: int) -> MultiScale:
+    return MultiScale.load(path)
+
+
+def _fingerprint(model: MultiScale) -> str:
+    """Of the parameters and the surveys it predicts from."""
+    digest = hashlib.sha256(model.species_ids.tobytes())
+    for key, value in sorted(model.chain.state_dict().items()):
+        digest.update(key.encode() + value.numpy(force=True).tobytes())
+    for key, pyramid in sorted(model.pyramids.items()):
+        digest.update(key.encode() + pyramid.vectors.tobytes() + pyramid.labels.indices.tobytes())
+    return digest.hexdigest()
+
+
+def _refuse_twice(out: Path, name: str) -> None:
+    ids = ds.dataset(out / "rows", format="parquet").to_table(["survey_id"])["survey_id"]
+    found, count = np.unique(ids.to_numpy(), return_counts=True)
+    if (count > 1).any():
+        first = ", ".join(map(str, found[count > 1][:5].tolist()))
+        raise SurveyDataError(
+            f"{name}: {(count > 1).sum()} survey ids stand in several pieces (surveyId {first}); "
+            "give new surveys one row each"
+        )
