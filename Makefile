@@ -8,7 +8,7 @@ PAGES := $(VENV)/.installed-docs
 DATA ?=
 OUT ?= out
 
-.PHONY: demo test test-all check format bench docs clean
+.PHONY: demo test test-all test-oldest test-install check format bench docs clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -33,6 +33,20 @@ test: $(STAMP)  ## the fast tests, about five minutes on 2 cores: two workers, a
 
 test-all: $(STAMP)  ## the slow tests besides
 	$(BIN)/python -m pytest -m "slow or browser"  # one at a time: some compare times
+
+test-oldest:  ## the fast tests on the oldest supported versions, in a venv of its own; by hand, half an hour
+	test -x $(OUT)/oldest/bin/python || $(PYTHON) -m venv $(OUT)/oldest
+	$(OUT)/oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[dev]'
+	OMP_NUM_THREADS=1 $(OUT)/oldest/bin/python -m pytest -n 2 -m "not slow and not browser" \
+		-W ignore::DeprecationWarning  # of libraries older than those they stand on
+
+test-install: $(STAMP)  ## wheel and sdist, installed into an empty environment, both commands run elsewhere; by hand
+	rm -rf $(OUT)/dist $(OUT)/empty $(OUT)/away && mkdir -p $(OUT)/away
+	$(BIN)/python -m build --outdir $(OUT)/dist
+	$(PYTHON) -m venv $(OUT)/empty
+	$(OUT)/empty/bin/python -m pip install --quiet --disable-pip-version-check --only-binary=:all: -c constraints.txt $(OUT)/dist/*.whl
+	cd $(OUT)/away && $(abspath $(OUT))/empty/bin/python -m tighnari_graph --limit 300 --folds 2 --out graph
+	cd $(OUT)/away && $(abspath $(OUT))/empty/bin/python -m tighnari_models --limit 200 --folds 2 --epochs 1 --out models
 
 check: $(STAMP)  ## format, lint, types, import direction
 	$(BIN)/ruff format --check .

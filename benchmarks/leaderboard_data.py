@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from tighnari_graph.folder import DataFolder
-from tighnari_graph.readers import read_frame, read_glc24_pa, read_glc24_po, species_vocabulary
+from tighnari_graph.readers import read_glc24_pa, read_glc24_po, species_vocabulary
 from tighnari_graph.splits import some_blocks
 from tighnari_graph.surveys import SurveyTable
+from tighnari_graph.table_files import read_frame
 from tighnari_graph.virtual import virtual_europe
 
 SWISS_FILES = ("SWItest_pa_env.parquet", "SWI_train_po.parquet")

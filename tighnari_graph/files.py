@@ -1,5 +1,6 @@
 """Write files so that a reader never meets half of one."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -7,11 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import open_memmap
+from safetensors import SafetensorError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
     """A temporary name beside ``path``, renamed to it when the block ends, removed if it fails.
+
+    Raises:
+        OSError: if the disk is full; names the file, of which the earlier content is as it was.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -29,6 +37,10 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         yield part
         part.chmod(0o644)
         part.replace(path)
+    except (OSError, SafetensorError) as error:
+        if (full := _is_full(error)) is not None:
+            raise OSError(full, f"{path}: not written ({os.strerror(full)})") from error
+        raise
     finally:
         part.unlink(missing_ok=True)
 
@@ -44,3 +56,49 @@ def write_array(path: str | Path, array: np.ndarray) -> None:
     """
     with written_whole(path) as part, part.open("wb") as file:
         np.save(file, array, allow_pickle=False)
+
+
+def read_array(path: str | Path) -> np.ndarray:
+    """The array of a ``.npy`` file; an archive or a pickle under that name is not opened.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is anything else; numpy parses the header as Python, which has errors
+            of its own: SyntaxError, ``tokenize.TokenError``, MemoryError.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_array(Path(folder) / "a.npy", np.arange(3))
+        ...     read_array(Path(folder) / "a.npy")
+        array([0, 1, 2])
+    """
+    with Path(path).open("rb") as file:
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+
+
+def new_memmap(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
+    """A ``.npy`` file of zeros as a memory map; it takes its whole place on the disk at once.
+
+    Raises:
+        OSError: if it does not fit. Without its place, writing to a disk that runs full would kill
+            the process (SIGBUS).
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     new_memmap(Path(folder) / "a.npy", (2, 3), np.dtype(np.float16)).shape
+        (2, 3)
+    """
+    array = open_memmap(path, "w+", dtype, shape)
+    array.flush()
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def _is_full(error: BaseException) -> int | None:
+    """The number of the error if a disk without space is behind it; libraries have their words."""
+    if isinstance(error, OSError):
+        full = error.errno in _FULL or " requested and " in str(error)  # numpy's, without a number
+        return (error.errno or errno.ENOSPC) if full else None
+    return next((n for n in _FULL if f"os error {n})" in str(error)), None)  # safetensors

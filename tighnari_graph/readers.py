@@ -1,109 +1,14 @@
 """Files of surveys → `SurveyTable`: the GeoLifeCLEF 2024 tables, as CSV or Parquet."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-from pyarrow import csv, parquet
 
 from tighnari_graph.columns import numbers
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.surveys import SurveyTable
-
-Source: TypeAlias = str | Path | pd.DataFrame
-
-# Typed where known, so that a column that looks whole in its first block may hold fractions later.
-_TYPES = {
-    "surveyId": pa.int64(),
-    "year": pa.int64(),
-    **dict.fromkeys(("lat", "lon", "areaInM2", "geoUncertaintyInM", "speciesId"), pa.float64()),
-    **dict.fromkeys(("region", "country", "date", "publisher"), pa.string()),
-}
-
-
-def read_frame(source: Source, include: list[str] | None = None) -> tuple[pd.DataFrame, str]:
-    """A file or frame as a DataFrame, beside the name that errors call it.
-
-    Args:
-        source: path of a CSV or Parquet file, or a DataFrame, which is passed through.
-        include: the columns to read, if they are there; by default all.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        SurveyDataError: if it is a folder, empty, cut off, or neither CSV nor Parquet.
-    """
-    if isinstance(source, pd.DataFrame):
-        return source, "survey table"
-    if not isinstance(source, str | Path):
-        raise TypeError(f"expected a path or a DataFrame, got {type(source).__name__}")
-    path = Path(source)
-    if path.is_dir():
-        raise SurveyDataError(f"{path}: a folder; expected one CSV or Parquet file")
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise SurveyDataError(f"{path.name}: the file is empty")
-    with path.open("rb") as file:
-        start = file.read(4)
-    try:
-        if start == b"PAR1" or path.suffix in (".parquet", ".pq"):
-            file = parquet.ParquetFile(path)
-            table = file.read(columns=_present(include, file.schema_arrow.names))
-        else:
-            table = _read_csv(path, include)
-        frame = table.to_pandas()
-    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-        raise SurveyDataError(f"{path.name}: cannot be read as a table: {error}") from error
-    if len(frame) == 0:
-        raise SurveyDataError(f"{path.name}: the file holds a header and no rows")
-    if len(frame.columns) == 1 and ";" in str(frame.columns[0]):
-        raise SurveyDataError(f"{path.name}: columns are separated by ';', expected ','")
-    return frame, path.name
-
-
-def _present(include: list[str] | None, names: list[str]) -> list[str] | None:
-    return None if include is None else [name for name in include if name in names]
-
-
-def _read_csv(path: Path, include: list[str] | None) -> pa.Table:
-    if include is not None:
-        include = _present(include, csv.open_csv(path).schema.names)
-
-    def read(types: dict[str, pa.DataType], newlines: bool = False) -> pa.Table:
-        options = csv.ConvertOptions(
-            column_types=types,
-            include_columns=include,
-            strings_can_be_null=True,
-            auto_dict_encode=True,
-            auto_dict_max_cardinality=10_000,
-        )
-        parse = csv.ParseOptions(newlines_in_values=newlines)
-        return csv.read_csv(path, convert_options=options, parse_options=parse)
-
-    try:
-        return read(_TYPES)
-    except pa.ArrowInvalid as error:
-        # A value does not fit its column, or holds a newline: read all as text, more slowly, and
-        # let the checks name the rows.
-        names = csv.open_csv(path).schema.names
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise SurveyDataError(
-                f"{path.name}: column names occur twice: {', '.join(twice)}"
-            ) from error
-        table = read(dict.fromkeys(names, pa.string()), newlines=True)
-        return table.from_pandas(_numbers_where_possible(table.to_pandas()), preserve_index=False)
-
-
-def _numbers_where_possible(frame: pd.DataFrame) -> pd.DataFrame:
-    for name in frame.columns:
-        values = pd.to_numeric(frame[name], errors="coerce")
-        if (values.notna() | frame[name].isna()).all():
-            frame[name] = values
-    return frame
+from tighnari_graph.table_files import Source, read_frame
 
 
 def _require(frame: pd.DataFrame, names: tuple[str, ...], source: str) -> None:

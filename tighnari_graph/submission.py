@@ -73,11 +73,13 @@ def check_submission(
     """Read a submission back: every survey once, the header, every species in the vocabulary.
 
     Raises:
+        FileNotFoundError: if there is no such file.
         SurveyDataError: naming what is wrong and how often.
     """
     name = Path(path).name
     try:
-        frame = pd.read_csv(path, dtype={HEADER[1]: "string"}, keep_default_na=False)
+        with Path(path).open("rb") as file:  # pandas itself would fetch what is an address
+            frame = pd.read_csv(file, dtype={HEADER[1]: "string"}, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise SurveyDataError(f"{name}: no table of two columns ({error})") from error
     if list(frame.columns) != HEADER:

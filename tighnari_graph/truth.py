@@ -7,8 +7,9 @@ import pandas as pd
 from scipy import sparse
 
 from tighnari_graph.metrics import samples_f1
-from tighnari_graph.readers import read_frame, species_vocabulary
+from tighnari_graph.readers import species_vocabulary
 from tighnari_graph.surveys import SurveyTable
+from tighnari_graph.table_files import read_frame
 
 
 def true_score(

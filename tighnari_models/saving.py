@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from scipy import sparse
 from torch import Tensor
 
 from tighnari_graph.errors import SurveyDataError
-from tighnari_graph.files import write_array, written_whole
+from tighnari_graph.files import read_array, write_array, written_whole
 from tighnari_graph.multiscale import MultiScale
 from tighnari_graph.surveys import SurveyTable
 from tighnari_models.config import TighnariConfig
@@ -30,8 +31,10 @@ _HEADER = b"tighnari labelled surveys 1"
 _CORE = ("survey_id", "lat", "lon", "year")
 _LABELS = "species_columns"
 _META = "meta."
+# Numpy parses the header of an array as Python, hence the syntax; JSON may be too deep.
 _BROKEN = (
-    SafetensorError, KeyError, TypeError, ValueError, AttributeError, OSError, EOFError,
+    SafetensorError, LookupError, TypeError, ValueError, AttributeError, OSError, EOFError,
+    ArithmeticError, MemoryError, RuntimeError, SyntaxError, TokenError,
 )  # fmt: skip
 
 
@@ -108,7 +111,7 @@ def read_folder(folder: str | Path) -> SavedModel:
             preprocessing = Preprocessing.from_json(state)
         name = SPECIES
         if (folder / name).exists():
-            species_ids = np.load(folder / name, allow_pickle=False)
+            species_ids = read_array(folder / name)
             _check_ids(species_ids, config.num_species)
         name = SURVEYS
         if (folder / name).exists():

@@ -1,6 +1,7 @@
 """Time series of a survey as cubes: what Landsat saw each quarter, and the monthly climate."""
 
 import io
+import pickletools
 import re
 import zipfile
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import Float32
 
 from tighnari_graph.errors import SurveyDataError
-from tighnari_models.data.file_search import files_of_split, one_per_survey
+from tighnari_models.data.file_search import content_of, files_of_split, one_per_survey
 
 LANDSAT_SHAPE = (6, 4, 20)
 """Band (red, green, blue, near-infrared, two short-wave infrared) × quarter × year from 2000 on."""
@@ -30,6 +31,12 @@ _ELSEWHERE = {
     "bioclim": re.compile(r"(?i)^\d{1,2}$|landsat"),
 }
 _MAX_BYTES = 2**20  # a cube takes four kilobytes
+# All that a saved tensor names. PyTorch's own list is longer: `bytearray` fills any memory.
+_NAMED = re.compile(
+    r"collections OrderedDict|torch \w+Storage|torch (float|u?int|bfloat)\w+|torch Size|"
+    r"torch\._utils _rebuild_(tensor(_v[23])?|parameter|sparse_tensor)|"
+    r"torch\.serialization _get_layout"
+)
 
 
 def find_cubes(folder: str | Path, kind: str, split: str) -> dict[int, Path]:
@@ -90,24 +97,30 @@ def read_cube(path: str | Path, kind: str) -> Float32[np.ndarray, "channels heig
     _require_kind(kind)
     path, axis = Path(path), _YEAR_AXIS[kind]
     shape = tuple(size + (i == axis) for i, size in enumerate(CUBE_SHAPES[kind]))
-    values = _tensor(path, f"one tensor of shape {shape}")
+    expected = f"one tensor of shape {shape}"
+    values = _tensor(path, expected)
     if tuple(values.shape) != shape:
         raise SurveyDataError(f"{path}: {kind} cube of shape {tuple(values.shape)}, not {shape}")
-    cube = values.to(torch.float32).numpy().take(range(shape[axis] - 1), axis)
+    try:
+        numbers = values.to(torch.float32).resolve_neg().numpy()
+    except (RuntimeError, TypeError) as error:
+        raise SurveyDataError(f"{path}: cannot be read, expected {expected}: {error}") from error
+    cube = numbers.take(range(shape[axis] - 1), axis)
     cube[~np.isfinite(cube)] = np.nan
     return cube
 
 
 def _tensor(path: Path, expected: str) -> torch.Tensor:
-    if path.stat().st_size > _MAX_BYTES:
-        raise SurveyDataError(f"{path}: {path.stat().st_size} bytes, expected {expected}")
-    data = path.read_bytes()
+    data = content_of(path, _MAX_BYTES, expected)
     # Whatever goes wrong in bytes of unknown origin, the file is what is wrong.
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as parts:
             unpacked = sum(part.file_size for part in parts.infolist())
-        if unpacked > _MAX_BYTES:
-            raise ValueError(f"it would unpack to {unpacked} bytes")
+            if unpacked > _MAX_BYTES:
+                raise ValueError(f"it would unpack to {unpacked} bytes")
+            for name in parts.namelist():
+                if name.endswith("data.pkl"):
+                    _require_tensor_only(parts.read(name))
         values = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     except Exception as error:
         text = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -119,6 +132,15 @@ def _tensor(path: Path, expected: str) -> torch.Tensor:
             f"{path}: holds {values.layout} of {values.dtype}, expected {expected} of real numbers"
         )
     return values.detach()
+
+
+def _require_tensor_only(pickled: bytes) -> None:
+    """Refuse a pickle that names anything but the parts of a tensor; none of it is executed."""
+    for code, value, _ in pickletools.genops(pickled):
+        if code.name in ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"):
+            raise ValueError(f"it holds the pickle code {code.name}")
+        if code.name == "GLOBAL" and not _NAMED.fullmatch(str(value)):
+            raise ValueError(f"it names {value}, which is no part of a tensor")
 
 
 def _require_kind(kind: str) -> None:

@@ -12,8 +12,8 @@ import pandas as pd
 
 from tighnari_graph.columns import is_text, numbers, whole_numbers
 from tighnari_graph.errors import SurveyDataError, refuse
-from tighnari_graph.readers import read_frame
 from tighnari_graph.surveys import SurveyTable
+from tighnari_graph.table_files import read_frame
 
 _log = logging.getLogger("tighnari_models")
 
@@ -181,9 +181,6 @@ def _files(folder: Path) -> Iterator[Path]:
 def _read(path: Path, name: str, notes: dict[str, int]) -> pd.DataFrame:
     """One table by surveyId, float columns."""
     rows, source = read_frame(path)
-    if not rows.columns.is_unique:
-        twice = sorted(set(rows.columns[rows.columns.duplicated()]))
-        raise SurveyDataError(f"{source}: column names occur twice: {', '.join(twice)}")
     if "surveyId" not in rows:
         raise SurveyDataError(f"{source}: no column surveyId among {', '.join(rows.columns[:20])}")
     ids, absent = whole_numbers(rows["surveyId"], source, None)

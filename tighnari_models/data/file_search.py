@@ -1,7 +1,9 @@
 """Which file belongs to which survey: one walk below the data folder, paths read as words."""
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +21,8 @@ def files_of_split(
 
     A file belongs to the split that its name says, or else the nearest folder above it, up to
     ``folder`` itself. What lies below a presence-only folder (``PO_Train_…``) is passed over, since
-    survey ids mean something else there. Links to folders are followed, each target once.
+    survey ids mean something else there. Links are followed, those to a folder once each; pipes,
+    devices and links that lead nowhere are passed over.
 
     Args:
         folder: where to look.
@@ -42,7 +45,8 @@ def files_of_split(
         here, of_folder = todo.pop()
         with os.scandir(here) as entries:
             for entry in entries:
-                if entry.is_dir():
+                kind = _kind(entry)
+                if kind == stat.S_IFDIR:
                     if skip.search(entry.name) or _PRESENCE_ONLY.search(entry.name.lower()):
                         continue
                     if entry.is_symlink():
@@ -53,8 +57,20 @@ def files_of_split(
                     todo.append((entry.path, _split_of(entry.name) or of_folder))
                     continue
                 match = name.search(entry.name)
-                if match and (_split_of(entry.name) or of_folder) == split:
+                if match is None or kind != stat.S_IFREG:
+                    continue
+                if (_split_of(entry.name) or of_folder) == split:
                     yield match, entry.path
+
+
+def _kind(entry: os.DirEntry[str]) -> int | None:
+    """Regular file, folder or neither, of the entry or what it links to."""
+    try:
+        return stat.S_IFDIR if entry.is_dir() else stat.S_IFREG if entry.is_file() else None
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link to itself
+            return None
+        raise
 
 
 def _split_of(name: str) -> str | None:
@@ -88,3 +104,24 @@ def one_per_survey(found: list[tuple[int, str]], what: str) -> dict[int, Path]:
             f"surveyId {survey} has {both}"
         )
     return {survey: Path(path) for survey, path in files.items()}
+
+
+def content_of(path: Path, limit: int, expected: str) -> bytes:
+    """The bytes of a small file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        SurveyDataError: if it is no regular file, or longer than ``limit``.
+
+    Example:
+        >>> content_of(Path(os.devnull), 10, "an image")
+        Traceback (most recent call last):
+        ...
+        tighnari_graph.errors.SurveyDataError: /dev/null: no regular file, expected an image
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise SurveyDataError(f"{path}: no regular file, expected {expected}")
+    if status.st_size > limit:
+        raise SurveyDataError(f"{path}: {status.st_size} bytes, expected {expected}")
+    return path.read_bytes()

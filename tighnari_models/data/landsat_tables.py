@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Int64
 
-from tighnari_graph.columns import numbers
+from tighnari_graph.columns import numbers, whole_numbers
 from tighnari_graph.errors import SurveyDataError, refuse
-from tighnari_graph.readers import read_frame
+from tighnari_graph.table_files import read_frame
 from tighnari_models.data.file_search import files_of_split
 
 BANDS = ("red", "green", "blue", "nir", "swir1", "swir2")
@@ -83,7 +83,8 @@ def _read_band(path: Path) -> pd.DataFrame:
             f"{name}: {len(missing)} of {1 + len(quarters)} columns are missing "
             f"({', '.join(missing[:5])}), expected surveyId and YEAR_QUARTER from 2000_1 on"
         )
-    ids = frame["surveyId"].to_numpy()
-    refuse(name, frame["surveyId"].duplicated().to_numpy(), ids, "a surveyId that occurs before")
+    ids, absent = whole_numbers(frame["surveyId"], name, None)
+    refuse(name, absent, None, "no surveyId")
+    refuse(name, pd.Index(ids).duplicated(), ids, "a surveyId that occurs before")
     columns = {column: numbers(frame[column], name, ids) for column in quarters}
     return pd.DataFrame(columns).set_axis(ids)

@@ -4,6 +4,7 @@ import io
 import os
 import re
 import struct
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ from jaxtyping import Shaped
 from PIL import Image
 
 from tighnari_graph.errors import SurveyDataError
-from tighnari_models.data.file_search import files_of_split, one_per_survey
+from tighnari_models.data.file_search import content_of, files_of_split, one_per_survey
 
 _NAME = re.compile(r"(?i)^(?P<id>\d{1,18})\.(?:jpe?g|tiff?)$")
 _ELSEWHERE = re.compile(r"(?i)landsat|bioclim|cubes|environmental|rasters")
 _BAND = re.compile(r"(?<![a-z])(rgb|nir)(?![a-z])")
 _MAX_PIXELS = 1024  # a side; larger ones are not decoded
-_LZW = 5
+_MAX_BYTES = 2**24  # of a file, twice what the largest patch takes unpacked
+_MAX_SCANS = 100  # of a JPEG, each of which costs a pass; progressive ones have ten
+_NONE, _LZW, _DEFLATE = 1, 5, (8, 32946)  # how a TIFF may be packed
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +110,9 @@ def read_patch(*paths: str | Path) -> Shaped[np.ndarray, "4 height width"]:
     Raises:
         FileNotFoundError: if a file is not there.
         ImportError: if a TIFF needs a package that is not installed.
-        SurveyDataError: if a file is cut off, of another format, size or number of bands, or wider
-            or higher than 1024 pixels.
+        SurveyDataError: if a file is cut off, of another format, size or number of bands, packed
+            in another way (TIFF: LZW, deflate or none), of more than 100 scans (JPEG), or wider or
+            higher than 1024 pixels, which are not decoded.
 
     Source: Liu et al. 2024, section 3.4.
 
@@ -137,9 +141,11 @@ def read_patch(*paths: str | Path) -> Shaped[np.ndarray, "4 height width"]:
 
 
 def _read_jpeg(path: Path, mode: str) -> np.ndarray:
-    data = path.read_bytes()
+    data = content_of(path, _MAX_BYTES, "an image of some kilobytes")
     # Whatever goes wrong in bytes of unknown origin, the file is what is wrong.
     try:
+        if (scans := data.count(b"\xff\xda")) > _MAX_SCANS:
+            raise ValueError(f"it has {scans} scans, at most {_MAX_SCANS} are read")
         image = Image.open(io.BytesIO(data), formats=("JPEG",))
         _require_size(path, *image.size)
         image.load()
@@ -168,7 +174,7 @@ def _read_tiff(path: Path) -> np.ndarray:
             f"{path}: patches of the 2025 layout need the package tifffile: "
             "pip install 'tighnari[tiff]'"
         ) from error
-    data = path.read_bytes()
+    data = content_of(path, _MAX_BYTES, "an image of some kilobytes")
     try:
         page: Any = tifffile.TiffFile(io.BytesIO(data)).pages.first
         shape, kind = tuple(page.shape), page.dtype
@@ -179,6 +185,7 @@ def _read_tiff(path: Path) -> np.ndarray:
                 f"{path}: a TIFF of {kind} {shape}, expected int16 (height, width, 4)"
             )
         _require_size(path, width, height)
+        _require_no_bomb(page, data)
         values = _by_pillow(page, data) if _pillow_can(page) else page.asarray()
     except SurveyDataError:
         raise
@@ -188,6 +195,19 @@ def _read_tiff(path: Path) -> np.ndarray:
         raise SurveyDataError(f"{path}: cannot be read as a TIFF: {error}") from error
     values = values if planar else values.transpose(2, 0, 1)
     return np.ascontiguousarray(values, dtype=np.int16)
+
+
+def _require_no_bomb(page: Any, data: bytes) -> None:
+    """Refuse what tifffile would unpack without an end in sight."""
+    if page.compression not in (_NONE, _LZW, *_DEFLATE):
+        raise ValueError(f"it is packed by {page.compression!r}, expected LZW, deflate or none")
+    if page.compression in _DEFLATE:
+        left = _MAX_BYTES
+        for start, length in zip(page.dataoffsets, page.databytecounts, strict=True):
+            part = data[start : start + length]
+            left -= len(zlib.decompressobj().decompress(part, max(left, 1)))
+            if left <= 0:
+                raise ValueError(f"it would unpack to more than {_MAX_BYTES} bytes")
 
 
 def _pillow_can(page: Any) -> bool:

@@ -1,7 +1,6 @@
 """Arrays of patches and cubes on disk, one row per survey, as `prepare` writes them."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from tighnari_graph.errors import SurveyDataError
-from tighnari_graph.files import written_whole
+from tighnari_graph.files import new_memmap, written_whole
 
 TODO, OK, MISSING, CORRUPT = range(4)  # what the status of a row means
 _VERSION = 1
@@ -119,12 +118,7 @@ def create_array(path: Path, shape: tuple[int, ...], dtype: str) -> None:
         OSError: if it does not fit.
     """
     with written_whole(path) as part:
-        open_memmap(part, "w+", np.dtype(dtype), shape).flush()
-        size = part.stat().st_size
-        if hasattr(os, "posix_fallocate"):
-            # Else a disk that runs full later would kill the process (SIGBUS).
-            with part.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, size)
+        new_memmap(part, shape, np.dtype(dtype))
 
 
 def open_arrays(
@@ -150,7 +144,7 @@ def open_arrays(
             raise SurveyDataError(
                 f"{path}: not prepared yet; run prepare again, it goes on where it stopped"
             ) from error
-        except (OSError, ValueError) as error:
+        except Exception as error:  # numpy parses the header as Python: errors of many kinds
             raise SurveyDataError(f"{path}: cannot be read: {error}; delete {folder}") from error
         if array.shape != shape or array.dtype != dtype:
             raise SurveyDataError(
@@ -172,15 +166,36 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest["version"]
-        if version == _VERSION:
-            whole = {"split", "source", "survey_id", "modalities"} <= manifest.keys()
-    except (ValueError, KeyError, TypeError) as error:
+        whole = version == _VERSION and _is_whole(manifest)
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError,
+            ValueError) as error:  # fmt: skip
         raise SurveyDataError(f"{path}: cannot be read; delete {folder}") from error
-    if version != _VERSION or not whole:
+    if version == _VERSION and not whole:
+        raise SurveyDataError(f"{path}: damaged; delete {folder}")
+    if not whole:
         raise SurveyDataError(
             f"{path}: version {version} of prepared arrays, expected {_VERSION}; delete {folder}"
         )
     return manifest
+
+
+def _is_whole(manifest: dict[str, Any]) -> bool:
+    """Whether every entry is of the kind that `prepare` writes; names lead to no other folder."""
+    ids = np.array(manifest["survey_id"])
+    layouts: dict[str, dict[str, Any]] = manifest["modalities"]
+    return (
+        isinstance(manifest["split"], str)
+        and isinstance(manifest["source"], str)
+        and ids.ndim == 1
+        and (ids.dtype.kind == "i" or not ids.size)
+        and all(name.isidentifier() for name in layouts)
+        and all(
+            np.dtype(layout["dtype"]).kind in "iuf"
+            and all(isinstance(size, int) and size > 0 for size in layout["shape"])
+            and all(isinstance(crc, int) for crc in layout["checksums"].values())
+            for layout in layouts.values()
+        )
+    )
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:

@@ -1,0 +1,159 @@
+"""One file of rows → a DataFrame: CSV or Parquet, told by its content, broken or hostile alike."""
+
+import re
+from pathlib import Path
+from typing import TypeAlias
+
+import pandas as pd
+import psutil
+import pyarrow as pa
+from pyarrow import csv, parquet
+
+from tighnari_graph.errors import SurveyDataError
+
+Source: TypeAlias = str | Path | pd.DataFrame
+
+# Typed where known, so that a column that looks whole in its first block may hold fractions later.
+_TYPES = {
+    "surveyId": pa.int64(),
+    "year": pa.int64(),
+    **dict.fromkeys(("lat", "lon", "areaInM2", "geoUncertaintyInM", "speciesId"), pa.float64()),
+    **dict.fromkeys(("region", "country", "date", "publisher"), pa.string()),
+}
+
+
+def read_frame(source: Source, include: list[str] | None = None) -> tuple[pd.DataFrame, str]:
+    """A file or frame as a DataFrame, beside the name that errors call it.
+
+    Args:
+        source: path of a CSV or Parquet file, or a DataFrame, which is passed through.
+        include: the columns to read, if they are there; by default all.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        SurveyDataError: if it is a folder, empty, cut off, neither CSV (UTF-8, commas) nor Parquet,
+            names a column twice, or would not fit into the memory.
+    """
+    if isinstance(source, pd.DataFrame):
+        return source, "survey table"
+    if not isinstance(source, str | Path):
+        raise TypeError(f"expected a path or a DataFrame, got {type(source).__name__}")
+    path = Path(source)
+    if path.is_dir():
+        raise SurveyDataError(f"{path}: a folder; expected one CSV or Parquet file")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    if not path.is_file():
+        raise SurveyDataError(f"{path}: no regular file; expected one CSV or Parquet file")
+    if path.stat().st_size == 0:
+        raise SurveyDataError(f"{path.name}: the file is empty")
+    with path.open("rb") as file:
+        start = file.read(4096)
+    # Whatever goes wrong in bytes of unknown origin, the file is what is wrong.
+    try:
+        if start[:4] == b"PAR1" or path.suffix in (".parquet", ".pq"):
+            frame = _read_parquet(path, include)
+        else:
+            _require_our_csv(start, path.name)
+            frame = _read_csv(path, include)
+    except SurveyDataError:
+        raise
+    except (
+        pa.ArrowException,
+        ArithmeticError,
+        LookupError,
+        OSError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise SurveyDataError(f"{path.name}: cannot be read as a table: {error}") from error
+    if len(frame) == 0:
+        raise SurveyDataError(f"{path.name}: the file holds a header and no rows")
+    return frame, path.name
+
+
+def _present(include: list[str] | None, names: list[str], source: str) -> list[str] | None:
+    """Those of the columns to read that are there; refuses names that occur twice."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SurveyDataError(f"{source}: column names occur twice: {', '.join(twice)}")
+    return None if include is None else [name for name in include if name in names]
+
+
+def _require_memory(source: str, need: int) -> None:
+    free = psutil.virtual_memory().available
+    if need > free:
+        raise SurveyDataError(
+            f"{source}: would take at least {need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB "
+            "are free; split the file, or keep only the rows and columns you need"
+        )
+
+
+def _read_parquet(path: Path, include: list[str] | None) -> pd.DataFrame:
+    with parquet.ParquetFile(path) as file:
+        names = _present(include, file.schema_arrow.names, path.name)
+        about, width = file.metadata, len(file.schema_arrow) if names is None else len(names)
+        packed = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+        _require_memory(path.name, max(8 * width * about.num_rows, packed if names is None else 0))
+        table = file.read(columns=names)
+    # What pandas notes in the file is not needed, and might say anything.
+    index = [name for name in table.column_names if re.fullmatch(r"__index_level_\d+__", name)]
+    return table.drop_columns(index).replace_schema_metadata(None).to_pandas()
+
+
+def _require_our_csv(start: bytes, source: str) -> None:
+    """Say it in plain words where the first bytes are of another kind of text."""
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")) or start[:64].count(0) > 16:
+        raise SurveyDataError(f"{source}: no UTF-8 but UTF-16, or no text; save it as UTF-8")
+    header = start.partition(b"\n")[0]
+    for mark, name in ((b";", "';'"), (b"\t", "tabs")):
+        if mark in header and b"," not in header:
+            raise SurveyDataError(
+                f"{source}: columns are separated by {name}, expected ',' (and '.' for decimals)"
+            )
+
+
+def _read_csv(path: Path, include: list[str] | None) -> pd.DataFrame:
+    _require_memory(path.name, _unpacked(path))
+    if include is not None:
+        include = _present(include, csv.open_csv(path).schema.names, path.name)
+
+    def read(types: dict[str, pa.DataType], newlines: bool = False) -> pd.DataFrame:
+        options = csv.ConvertOptions(
+            column_types=types,
+            include_columns=include,
+            strings_can_be_null=True,
+            auto_dict_encode=True,
+            auto_dict_max_cardinality=10_000,
+        )
+        parse = csv.ParseOptions(newlines_in_values=newlines)
+        table = csv.read_csv(path, convert_options=options, parse_options=parse)
+        _present(include, table.column_names, path.name)
+        return table.to_pandas()
+
+    try:
+        return read(_TYPES)
+    except pa.ArrowInvalid:
+        # A value does not fit its column, or holds a newline: read all as text, more slowly, and
+        # let the checks name the rows.
+        names = csv.open_csv(path).schema.names
+        return _numbers_where_possible(read(dict.fromkeys(names, pa.string()), newlines=True))
+
+
+def _unpacked(path: Path) -> int:
+    """Bytes of a file once unpacked, counted until they would not fit into the memory."""
+    if path.suffix not in (".gz", ".bz2", ".zst", ".lz4", ".br"):
+        return path.stat().st_size
+    count, free = 0, psutil.virtual_memory().available
+    with pa.input_stream(str(path)) as stream:
+        while count <= free and (part := stream.read(1 << 20)):
+            count += len(part)
+    return count
+
+
+def _numbers_where_possible(frame: pd.DataFrame) -> pd.DataFrame:
+    for name in frame.columns:
+        values = pd.to_numeric(frame[name], errors="coerce")
+        if (values.notna() | frame[name].isna()).all():
+            frame[name] = values
+    return frame
