@@ -18,6 +18,7 @@ from tighnari_graph.files import written_whole
 from tighnari_graph.folder import DataFolder
 from tighnari_graph.gfv import graph_feature_vectors
 from tighnari_graph.graph import SurveyGraph
+from tighnari_graph.holding import hold
 from tighnari_graph.ladder import PO_PART, climb, po_lists
 from tighnari_graph.multiscale import MultiScale
 from tighnari_graph.neighbors import count_edges, count_edges_between
@@ -57,18 +58,24 @@ def run(options: Options) -> dict[str, object]:
 
     Raises:
         FileNotFoundError: if the folder or its PA or test metadata are missing.
+        FolderInUseError: if another run works in the output folder.
         SurveyDataError: on a table that breaks a rule.
+        MemoryError: if the graph will not fit into memory.
     """
-    begin = time.perf_counter()
-    out, data = options.out, options.data
+    out = options.out
     if out.exists() and not out.is_dir():
         raise SurveyDataError(f"{out}: a file; --out names a folder")
+    with hold(out, "virtual_europe"):
+        return _run(options, out)
+
+
+def _run(options: Options, out: Path) -> dict[str, object]:
+    begin, data = time.perf_counter(), options.data
     if data is None:
         data = out / "virtual_europe"
         _say(f"no --data given: writing a virtual Europe (synthetic surveys) to {data}")
         virtual_europe(seed=options.seed).write(data)
     found = DataFolder.find(data)
-    out.mkdir(parents=True, exist_ok=True)
     _say(f"layout {found.layout}: {', '.join(p.name for p in (found.pa, found.test) if p)}")
 
     train, test, po = _read(found)
@@ -140,9 +147,8 @@ def run(options: Options) -> dict[str, object]:
     _say("")
     for key, value in summary.items():
         _say(f"{key:<38} {value:,}" if isinstance(value, int) else f"{key:<38} {value}")
-    _say(
-        f"{'files':<38} {', '.join(sorted(p.name for p in out.iterdir() if p.is_file()))} in {out}"
-    )
+    files = ", ".join(sorted(p.name for p in out.glob("[!.]*") if p.is_file()))
+    _say(f"{'files':<38} {files} in {out}")
     return summary
 
 

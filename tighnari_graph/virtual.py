@@ -92,8 +92,6 @@ class VirtualEurope:
             f"species {len(self.species.species_id)}\n"
             "GLC24_PA_labels_test.csv holds the species of the test surveys.\n"
         )
-        with written_whole(root / "virtual_truth/README.txt") as part:
-            part.write_bytes(text.encode())
         for split, frame in (("train", self.pa_train), ("test", self.pa_test)):
             surveys = frame.drop_duplicates("surveyId")
             where = [surveys[name].to_numpy() for name in ("surveyId", "lat", "lon")]
@@ -101,6 +99,9 @@ class VirtualEurope:
                 write_cubes(root, self.fields, split, *where)
             if patches:
                 write_patches(root, self.fields, split, *where)
+        # last: a folder with it is complete
+        with written_whole(root / "virtual_truth/README.txt") as part:
+            part.write_bytes(text.encode())
         return root
 
 

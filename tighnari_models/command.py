@@ -30,6 +30,7 @@ from tighnari_models.prediction import predict
 from tighnari_models.presets import PRESETS, Preset, hcam_possible
 from tighnari_models.report import write_report
 from tighnari_models.scoring import Scores, score, tuning_parts
+from tighnari_models.trainer import hold_for_run
 
 _VIRTUAL_SURVEYS, _VIRTUAL_TEST = 600, 150
 
@@ -60,15 +61,20 @@ def run(options: Options) -> dict[str, object]:
 
     Raises:
         FileNotFoundError: if the folder or its PA or test metadata are missing.
+        FolderInUseError: if another run works in the output folder.
         SurveyDataError: on a table or file that breaks a rule.
         MemoryError: if memory or disk will not do.
     """
-    begin = time.perf_counter()
-    logging.basicConfig(format="  %(message)s")
     out = options.out
     if out.exists() and not out.is_dir():
         raise SurveyDataError(f"{out}: a file; --out names a folder")
-    out.mkdir(parents=True, exist_ok=True)
+    with hold_for_run(out, "virtual_europe"):
+        return _run(options, out)
+
+
+def _run(options: Options, out: Path) -> dict[str, object]:
+    begin = time.perf_counter()
+    logging.basicConfig(format="  %(message)s")
     preset = _chosen_preset(options)
     folder = options.data or _virtual_folder(out, options.seed)
     data, po = _read(folder, options, preset)
@@ -129,7 +135,7 @@ def run(options: Options) -> dict[str, object]:
     _say("")
     for key, value in summary.items():
         _say(f"{key:<38} {value:,}" if isinstance(value, int) else f"{key:<38} {value}")
-    files = ", ".join(sorted(p.name for p in out.iterdir() if p.is_file()))
+    files = ", ".join(sorted(p.name for p in out.glob("[!.]*") if p.is_file()))
     _say(f"{'files':<38} {files} in {out}; models in {out / 'folds'}")
     return summary
 

@@ -1,6 +1,8 @@
 """One model per fold, the later ones fine-tuned from the first, their logits averaged."""
 
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import write_array
+from tighnari_graph.holding import FolderInUseError
 from tighnari_graph.splits import block_folds, random_folds
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data.datamodule import SurveyDataModule
@@ -25,10 +28,11 @@ from tighnari_models.run_folder import (
     write_json,
 )
 from tighnari_models.tighnari import Tighnari
-from tighnari_models.trainer import is_first_process, wait_for_all
+from tighnari_models.trainer import hold_for_run, is_first_process, wait_for_all
 
 GROUPS = ("block", "random")
 _DEFAULTS = TrainingOptions()
+_PAUSE = 0.5  # seconds between looks at folds that other processes train
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,7 @@ def cross_fusion(
     fine_tune_epochs: int = 3,
     seed: int = 0,
     training: TrainingOptions = _DEFAULTS,
+    shared: bool = False,
 ) -> FusionResult:
     r"""Train a model per fold and average their logits; finished folds are not trained again.
 
@@ -80,6 +85,11 @@ def cross_fusion(
     several devices every process goes through all folds, the first writes the logits, and the
     others wait for it, as long as Lightning lets them (30 minutes).
 
+    With ``shared=True``, processes of one or several machines that make this call with the same
+    arguments and folder train folds side by side: each takes one that nobody has taken, takes over
+    that of a process that ended, and returns the whole result once all folds are there. Models 2 …
+    k of a warm start wait for the first. Graph features and multi-scale rows are made by each.
+
     Args:
         config: of every model.
         datamodule: labelled surveys; its split, if any, is not used.
@@ -91,9 +101,12 @@ def cross_fusion(
         fine_tune_epochs: of one that starts from the first.
         seed: of the folds and of every model.
         training: see `TrainingOptions`.
+        shared: whether other processes may train folds of this folder at the same time.
 
     Raises:
-        ValueError: on an unknown group, fewer than two folds, or a folder that holds another run.
+        ValueError: on an unknown group, fewer than two folds, a folder that holds another run, or
+            ``shared`` with more than one device for a process.
+        FolderInUseError: if another process works in the folder and they do not share it.
 
     Source: Liu et al. 2024, section 3.6, equation 10.
     """
@@ -104,40 +117,76 @@ def cross_fusion(
             f"folds must be at least 2 and fine_tune_epochs at least 1, got {folds} and "
             f"{fine_tune_epochs}"
         )
+    if shared and training.devices not in (1, "1"):
+        raise ValueError(
+            "shared=True trains a fold on one device: give TrainingOptions(devices=1), got devices="
+            f"{training.devices!r}"
+        )
     out = Path(out_dir)
     divide = block_folds if group == "block" else random_folds
     fold_of = divide(datamodule.surveys, folds + 1, seed=seed)
     tuning = fold_of == folds
     fold_of = np.where(tuning, -1, fold_of)
-    claim(
-        out,
-        {
-            "folds": folds, "warm_start": warm_start, "group": group, "max_epochs": max_epochs,
-            "fine_tune_epochs": fine_tune_epochs, "seed": seed,
-            "config": asdict(config), "training": training_record(training),
-            "data": data_record(datamodule),
-        },
-    )  # fmt: skip
+    record = {
+        "folds": folds, "warm_start": warm_start, "group": group, "max_epochs": max_epochs,
+        "fine_tune_epochs": fine_tune_epochs, "seed": seed,
+        "config": asdict(config), "training": training_record(training),
+        "data": data_record(datamodule),
+    }  # fmt: skip
+    if shared:
+        with hold_for_run(out, wait=True):
+            claim(out, record)
     # without the scale of graph features, which is made of labels: every fold fits its own
-    shared = datamodule.fit_preprocessing(~tuning, gfv=False)
+    shared_steps = datamodule.fit_preprocessing(~tuning, gfv=False)
     workers = datamodule.num_workers
-    results: list[FitResult] = []
-    validation: list[np.ndarray] = []
-    for number in range(folds):
+
+    def train(number: int, first: Tighnari | None) -> tuple[FitResult, np.ndarray]:
         held_out = fold_of == number
         learned = ~tuning & ~held_out
-        data = datamodule.with_split(learned, held_out, shared)
-        start = results[0].model if warm_start and results else None
-        epochs = max_epochs if start is None else fine_tune_epochs
+        data = datamodule.with_split(learned, held_out, shared_steps)
+        epochs = max_epochs if first is None else fine_tune_epochs
         place = out / f"fold_{number:02d}"
-        results.append(fit(config, data, place, epochs, seed + number, training, start))
+        result = fit(config, data, place, epochs, seed + number, training, first)
         seen = partial(data.dataset, held_out, learned)
         path = place / "validation_logits.npy"
-        validation.append(_kept(path, [results[-1].model], seen, workers, half=True))
-    models = [result.model for result in results]
-    unseen = partial(datamodule.dataset, tuning, ~tuning, models[0].preprocessing)
-    logits = np.array(_kept(out / "tuning_logits.npy", models, unseen, workers, half=False))
-    return FusionResult(results, tuning, logits, fold_of, validation)
+        return result, _kept(path, [result.model], seen, workers, half=True)
+
+    with nullcontext() if shared else hold_for_run(out):
+        if not shared:
+            claim(out, record)
+        found = _all_folds(train, folds, warm_start, shared)
+        results = [result for result, _ in found]
+        models = [result.model for result in results]
+        unseen = partial(datamodule.dataset, tuning, ~tuning, models[0].preprocessing)
+        path = out / "tuning_logits.npy"
+        logits = np.array(_kept(path, models, unseen, workers, half=False, held=not shared))
+    return FusionResult(results, tuning, logits, fold_of, [logits for _, logits in found])
+
+
+def _all_folds(
+    train: Callable[[int, Tighnari | None], tuple[FitResult, np.ndarray]],
+    folds: int,
+    warm_start: bool,
+    shared: bool,
+) -> list[tuple[FitResult, np.ndarray]]:
+    """Train every fold, the first before all others if they start from it.
+
+    Where folds are shared, one that another process trains is looked at again later.
+    """
+    done: dict[int, tuple[FitResult, np.ndarray]] = {}
+    while len(done) < folds:
+        before = len(done)
+        for number in range(folds):
+            if number in done or (warm_start and number > 0 and 0 not in done):
+                continue
+            try:
+                done[number] = train(number, done[0][0].model if warm_start and number else None)
+            except FolderInUseError:
+                if not shared:
+                    raise
+        if len(done) == before:
+            time.sleep(_PAUSE)
+    return [done[number] for number in range(folds)]
 
 
 def _kept(
@@ -146,24 +195,31 @@ def _kept(
     dataset: Callable[[], SurveyDataset],
     num_workers: int,
     half: bool,
+    held: bool = False,
 ) -> np.ndarray:
-    """Logits in a file, in 16 or 32 bits; written first unless those in it are of these models."""
+    """Logits in a file, in 16 or 32 bits; written first unless those in it are of these models.
+
+    Another process that writes them is waited for; ``held`` says that there is none.
+    """
     beside = path.with_suffix(".json")
     digests = [weights_digest(model) for model in models]
-    if is_first_process() and not (path.exists() and _makers(beside) == digests):
-        beside.unlink(missing_ok=True)  # of other models, whatever happens next
-        if half:
-            predict(models, dataset(), out=path, num_workers=num_workers)
-        else:
-            write_array(path, predict(models, dataset(), num_workers=num_workers))
-        write_json(beside, {"models": digests})
+    if is_first_process() and not _is_of(path, digests):
+        with nullcontext() if held else hold_for_run(path.parent, wait=True):
+            if not _is_of(path, digests):
+                beside.unlink(missing_ok=True)  # of other models, whatever happens next
+                if half:
+                    predict(models, dataset(), out=path, num_workers=num_workers)
+                else:
+                    write_array(path, predict(models, dataset(), num_workers=num_workers))
+                write_json(beside, {"models": digests})
     wait_for_all()
     return np.load(path, mmap_mode="r")
 
 
-def _makers(beside: Path) -> list[str] | None:
-    """Digests of the models that made the logits beside; None if nothing tells."""
+def _is_of(path: Path, digests: list[str]) -> bool:
+    """Whether there are logits of these models; none where nothing tells of which they are."""
     try:
-        return read_json(beside, {"models": list}, "")["models"]
+        beside = read_json(path.with_suffix(".json"), {"models": list}, "")
     except (FileNotFoundError, SurveyDataError):
-        return None
+        return False
+    return path.exists() and beside["models"] == digests

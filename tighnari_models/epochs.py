@@ -60,7 +60,4 @@ class EpochRecords(Checkpoint):
                     save_model(pl_module.averaged, str(part))
             with written_whole(self.out / "history.csv") as part:
                 pd.DataFrame(self.rows).to_csv(part, index=False)
-        part = self.out / ".last.ckpt.part"
-        trainer.save_checkpoint(part)  # asked of all devices, written by one
-        if trainer.is_global_zero:
-            part.replace(self.out / "last.ckpt")
+        trainer.save_checkpoint(self.out / "last.ckpt")  # asked of all devices, written by one

@@ -27,7 +27,13 @@ from tighnari_models.run_folder import (
     write_json,
 )
 from tighnari_models.tighnari import Tighnari
-from tighnari_models.trainer import interruptible, quiet, quiet_trainer
+from tighnari_models.trainer import (
+    hold_for_run,
+    interruptible,
+    is_first_process,
+    quiet,
+    quiet_trainer,
+)
 from tighnari_models.training import TighnariTraining, seed_all
 from tighnari_models.warm_start import check_start, new_model
 
@@ -83,6 +89,7 @@ def fit(
     Raises:
         ValueError: if the folder holds another run (names what differs), the config does not fit
             the data, or ``start`` is of another config or learned from other table columns.
+        FolderInUseError: if another process trains in the folder.
         SurveyDataError: if a loss is not finite (names the batch's surveys), or a file of the
             folder is damaged.
 
@@ -131,21 +138,23 @@ def fit_split(
     config = data.complete(config)
     if start is not None:
         check_start(start, data, config)
-    claim(
-        out,
-        {
-            "config": asdict(config), "training": training_record(training),
-            "max_epochs": max_epochs, "seed": seed,
-            "start": None if start is None else weights_digest(start),
-            "data": data_record(data), "split": split_record(data), **record,
-        },
-    )  # fmt: skip
+    record = {
+        "config": asdict(config), "training": training_record(training),
+        "max_epochs": max_epochs, "seed": seed,
+        "start": None if start is None else weights_digest(start),
+        "data": data_record(data), "split": split_record(data), **record,
+    }  # fmt: skip
     with isolate_rng():
-        if not (out / "done.json").exists():
-            seed_all(seed)
-            with quiet(), interruptible():
-                model = new_model(config, data, start)
-                _train(model, data, out, max_epochs, seed, training, frozen)
+        if (out / "done.json").exists():
+            claim(out, record)
+        else:
+            with hold_for_run(out, "model"):
+                claim(out, record)
+                if not (out / "done.json").exists():  # nor did another run finish it just now
+                    seed_all(seed)
+                    with quiet(), interruptible():
+                        model = new_model(config, data, start)
+                        _train(model, data, out, max_epochs, seed, training, frozen)
         return _finished(out)
 
 
@@ -175,8 +184,6 @@ def _train(
         model.surveys, model.multiscale = data.surveys, data.multiscale_model()
         model.cpu().save_pretrained(out / "model")
         write_json(out / "done.json", {"best_epoch": epochs.best_epoch, "history": epochs.rows})
-        for name in ("last.ckpt", "best.safetensors"):  # several times the size of the model
-            (out / name).unlink(missing_ok=True)
     trainer.strategy.barrier()
 
 
@@ -220,4 +227,7 @@ def _finished(out: Path) -> FitResult:
         raise SurveyDataError(f"{path}: damaged, its history lacks {', '.join(lacking)}; {remedy}")
     paths = {"model": out / "model", "history": out / "history.csv", "log": out / "log"}
     model = Tighnari.from_pretrained(paths["model"]).eval()
+    for name in ("last.ckpt", "best.safetensors"):  # several times the size of the model
+        if is_first_process() and (out / name).exists():
+            (out / name).unlink(missing_ok=True)
     return FitResult(model, history, done["best_epoch"], paths)

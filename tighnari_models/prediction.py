@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from tighnari_graph.errors import SurveyDataError, refuse
-from tighnari_graph.files import written_whole
+from tighnari_graph.files import new_memmap, written_whole
 from tighnari_models.data.batch import SurveyBatch
 from tighnari_models.data.dataset import SurveyDataset, collate
 from tighnari_models.opened_models import Model, evaluating, open_models, refuse_other_species
@@ -85,7 +85,7 @@ def predict(
         return logits
     with written_whole(out) as part:
         if len(dataset):
-            stream = open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
+            stream = new_memmap(part, shape, np.dtype(np.float16))
             _fill(stream, chosen, dataset, batch_size, place, num_workers)
             stream.flush()
         else:  # nothing to map

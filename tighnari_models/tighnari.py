@@ -18,7 +18,8 @@ from tighnari_models.encoders import GraphEncoder, ScaleEncoder, keep_rows
 from tighnari_models.encoders.make import make_encoder
 from tighnari_models.fusion import HCAM, Concat
 from tighnari_models.offset import log_odds
-from tighnari_models.saving import WEIGHTS, SavedModel, read_folder, write_folder
+from tighnari_models.saved_shapes import require_shapes
+from tighnari_models.saving import CONFIG, WEIGHTS, SavedModel, read_folder, write_folder
 
 _CUBES = ("landsat", "bioclim")
 _GRAPHS = {"gfv": GraphEncoder, "scales": ScaleEncoder}
@@ -227,8 +228,15 @@ class Tighnari(nn.Module):
                 of another version; names the file.
         """
         saved = read_folder(folder)
-        with torch.random.fork_rng(devices=[]):  # drawing weights to replace: nobody's business
-            model = cls(replace(saved.config, pretrained=False, weights=None))
+        config = replace(saved.config, pretrained=False, weights=None)
+        try:
+            require_shapes(config, saved.weights, lambda: cls(config))
+            with torch.random.fork_rng(devices=[]):  # drawing weights to replace: nobody's business
+                model = cls(config)
+        except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+            raise SurveyDataError(
+                f"{Path(folder) / CONFIG}: no model can be built of it ({error})"
+            ) from error
         try:
             model.load_state_dict(saved.weights)
         except RuntimeError as error:

@@ -7,13 +7,18 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
 
+from tighnari_graph.files import written_whole
+from tighnari_graph.holding import hold
 from tighnari_models.options import MONITORS, TrainingOptions
 
 
@@ -30,11 +35,22 @@ def quiet_trainer(
         max_epochs=max_epochs,
         gradient_clip_val=options.clip,
         callbacks=[records, *_callbacks(options)],
+        plugins=[_WholeCheckpoints()],
         logger=CSVLogger(out, name="log"),
         num_sanity_val_steps=0,
         enable_model_summary=False,
         enable_progress_bar=_shows_progress(options),
     )
+
+
+class _WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints written where they go; Lightning alone takes the way through /tmp."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        with written_whole(path) as part, part.open("wb") as file:
+            torch.save(checkpoint, file)
 
 
 def _callbacks(options: TrainingOptions) -> list[Callback]:
@@ -106,6 +122,19 @@ def wait_for_all() -> None:
         nccl = torch.distributed.get_backend() == "nccl"
         devices = [torch.cuda.current_device()] if nccl else None
         torch.distributed.barrier(device_ids=devices)
+
+
+@contextmanager
+def hold_for_run(folder: Path, *inside: str, wait: bool = False) -> Iterator[None]:
+    """Hold a folder for this run: by its first process, with which those of further devices enter.
+
+    Arguments and errors are those of `tighnari_graph.holding.hold`.
+    """
+    if getattr(rank_zero_only, "rank", 0) == 0:  # known before Lightning joins the processes
+        with hold(folder, *inside, wait=wait):
+            yield
+    else:
+        yield
 
 
 @contextmanager

@@ -20,7 +20,13 @@ from tighnari_graph.splits import block_ids
 from tighnari_graph.surveys import SurveyTable
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data.batch import FILES, SurveyBatch
-from tighnari_models.data.dataset import EpochShuffle, SurveyDataset, SurveyInputs, collate
+from tighnari_models.data.dataset import (
+    EpochShuffle,
+    SurveyDataset,
+    SurveyInputs,
+    collate,
+    own_share,
+)
 from tighnari_models.data.environment import common_columns, survey_frame
 from tighnari_models.data.folder import read_folder
 from tighnari_models.data.graph_rows import GraphRows
@@ -302,7 +308,7 @@ class SurveyDataModule(LightningDataModule):
         data = self.test_dataset(self._fitted())
         if data is None:
             raise ValueError("the data module has no surveys to predict: give test=")
-        return DataLoader(data, 2 * self.batch_size, collate_fn=collate, **self._loading())
+        return self._in_order(data)
 
     predict_dataloader = test_dataloader
 
@@ -323,7 +329,11 @@ class SurveyDataModule(LightningDataModule):
         """Batches of the validation surveys, in table order."""
         split = self._chosen_split()
         data = self._dataset(split.val, self._seen, self._fitted(), self._split_scales())
-        return DataLoader(data, 2 * self.batch_size, collate_fn=collate, **self._loading())
+        return self._in_order(data)
+
+    def _in_order(self, data: SurveyDataset) -> DataLoader[SurveyBatch]:
+        share, size = own_share(data), 2 * self.batch_size
+        return DataLoader(data, size, sampler=share, collate_fn=collate, **self._loading())
 
     def _loading(self) -> dict[str, Any]:
         return {

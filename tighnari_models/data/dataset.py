@@ -6,14 +6,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from scipy import sparse
 from torch.utils.data import Dataset, Sampler
+from torch.utils.data.distributed import DistributedSampler
 
 from tighnari_models.data.batch import FILES, MODALITIES, SurveyBatch
 from tighnari_models.data.graph_rows import GraphRows
 from tighnari_models.data.prepared import PreparedArrays
 from tighnari_models.data.preprocessing import Preprocessing
 from tighnari_models.data.scale_rows import ScaleFeatures
+from tighnari_models.trainer import several_processes
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,10 +177,12 @@ def collate(batch: Any) -> SurveyBatch:
     return batch
 
 
-class EpochShuffle(Sampler[int]):
+class EpochShuffle(DistributedSampler[int]):
     """An order that depends on seed and epoch alone, so that a resumed run meets the same batches.
 
-    Lightning calls `set_epoch`, and puts its own distributed sampler in place on several devices.
+    Lightning calls `set_epoch`. Of several processes each takes every so-manieth of the order, so
+    that their batches together are those of one process; the first surveys come again where the
+    processes would not have equally many.
 
     Example:
         >>> order = EpochShuffle(5, seed=0)
@@ -188,14 +193,33 @@ class EpochShuffle(Sampler[int]):
     """
 
     def __init__(self, num: int, seed: int) -> None:
-        self.num, self.seed, self.epoch = num, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch's order."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.num
+        super().__init__(range(num), *_processes(), seed=seed)  # type: ignore[arg-type]
+        self.num = num
 
     def __iter__(self) -> Any:
-        return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.num).tolist())
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num)
+        return iter(np.resize(order, self.total_size)[self.rank :: self.num_replicas].tolist())
+
+
+def own_share(data: SurveyDataset) -> Sampler[int] | None:
+    """Of several processes, every so-manieth survey; all of them once, where Lightning repeats.
+
+    Raises:
+        ValueError: if there are fewer surveys than processes.
+    """
+    num, rank = _processes()
+    if num == 1:
+        return None
+    if len(data) < num:
+        raise ValueError(
+            f"{len(data)} surveys to validate or predict for {num} processes, which need one each; "
+            "use fewer devices"
+        )
+    return UnrepeatedDistributedSampler(data, num, rank, shuffle=False)
+
+
+def _processes() -> tuple[int, int]:
+    """How many Lightning has joined, one per device, and which of them this is."""
+    if not several_processes():
+        return 1, 0
+    return torch.distributed.get_world_size(), torch.distributed.get_rank()
