@@ -92,7 +92,8 @@ CARELESS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:pickle-based deserialization:RuntimeWarning")  # pyarrow 18
+@pytest.mark.filterwarnings("ignore:pickle-based:RuntimeWarning")  # pyarrow 18 says that it refuses
+@pytest.mark.filterwarnings("ignore:pyarrow.PyExtensionType:FutureWarning")
 @pytest.mark.parametrize("name", TARGETS)
 def test_no_reader_executes_what_a_file_holds(name, tmp_path):
     target, marker = TARGETS[name], tmp_path / "executed"

@@ -151,8 +151,9 @@ def _count_between(
 ) -> int:
     near = within_reach(src, dst, reach.chord) & (src_group >= 0)
     matched = dst_group >= 0
-    src_tree = cKDTree(apart(src[near], src_group[near]))
-    dst_tree = cKDTree(apart(dst[matched], dst_group[matched]))
+    # not `apart`: the two sides may have one group each, and not the same
+    src_tree = cKDTree(np.column_stack([src[near], 4.0 * src_group[near]]))
+    dst_tree = cKDTree(np.column_stack([dst[matched], 4.0 * dst_group[matched]]))
     return int(src_tree.count_neighbors(dst_tree, reach.chord))
 
 

@@ -15,11 +15,13 @@ from typing import TypeAlias
 
 import joblib
 import numpy as np
+import psutil
 from scipy import sparse
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
+from tighnari_graph.memory import refuse_what_does_not_fit
 from tighnari_graph.sparse import Labels, scipy_csr
 
 _Rows: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]  # columns, values, entries a row
@@ -27,6 +29,8 @@ TILE = 64  # rows of a dense block
 _SMALL = 1 << 16  # entries under which one thread is enough
 _FEW = 16  # entries a row under which tiles are not worth their making
 _LARGEST = 1 << 21  # entries of a dense block: 16 MB
+_ENTRY_BYTES = 24  # an entry of the product, in parts, joined and in order
+_SOME = 256  # rows that an estimate is made from
 _GAIN = 200  # dense multiplications in the time of one of scipy's
 
 
@@ -35,6 +39,7 @@ def csr_product(left: Labels, right: Labels, title: str = "multiplying") -> spar
 
     Raises:
         ValueError: if their shapes do not fit.
+        MemoryError: if the product, estimated from some rows, will not fit into memory.
 
     Example:
         >>> import torch
@@ -45,6 +50,7 @@ def csr_product(left: Labels, right: Labels, title: str = "multiplying") -> spar
     left, right = _canonical(scipy_csr(left)), _canonical(scipy_csr(right))
     if left.shape[1] != right.shape[0]:
         raise ValueError(f"{left.shape[1]} columns do not meet {right.shape[0]} rows")
+    _refuse_what_does_not_fit(left, right, title)
     dtype = np.result_type(left.dtype, right.dtype)
     rows, inner = _orders(left)
     place = np.empty(len(inner), dtype=np.int32)
@@ -131,6 +137,20 @@ def _scattered(left: sparse.csr_matrix, right: sparse.csr_matrix, dtype: np.dtyp
     exact.eliminate_zeros()
     exact.sort_indices()
     return exact.indices, exact.data.astype(dtype), np.diff(exact.indptr)
+
+
+def _refuse_what_does_not_fit(left: sparse.csr_matrix, right: sparse.csr_matrix, what: str) -> None:
+    """Estimate the entries from some rows, where as many as there could be would not fit."""
+    most = left.shape[0] * right.shape[1]
+    if _ENTRY_BYTES * most <= psutil.virtual_memory().available:
+        return
+    some = np.random.default_rng(0).permutation(left.shape[0])[:_SOME]
+    entries = (left[some] @ right).nnz / len(some) * left.shape[0]
+    refuse_what_does_not_fit(
+        _ENTRY_BYTES * entries,
+        f"{what}: {left.shape[0]:,} × {right.shape[1]:,} with about {entries:,.0f} entries",
+        "take fewer surveys at a time, or a smaller radius_km",
+    )
 
 
 @cache

@@ -1,0 +1,112 @@
+"""What would not fit into memory is refused before it is tried, with the estimate and a way out."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+from scipy import sparse
+
+from tests.small_models import surveys as small_surveys
+from tighnari_graph import SurveyGraph, SurveyTable, graph_feature_vectors
+from tighnari_graph import neighbors as module
+from tighnari_graph.memory import EDGE_BYTES, pairs_at_most
+from tighnari_graph.neighbors import BACKENDS, count_edges_between, radius_edges_between
+from tighnari_graph.products import csr_product
+
+
+def crowd(num: int = 300, seed: int = 0) -> SurveyTable:
+    """Surveys within a few kilometres, of two years: nearly every pair has an edge."""
+    rng = np.random.default_rng(seed)
+    labels = sparse.random(num, 40, 0.4, format="csr", random_state=seed, dtype=np.float32)
+    labels.data[:] = 1
+    return SurveyTable(
+        np.arange(num), 45 + rng.uniform(0, 0.02, num), 7 + rng.uniform(0, 0.02, num),
+        2019 + np.arange(num) % 2, np.full(num, "ALPINE", dtype=object), labels, np.arange(40),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Say that so many bytes are free."""
+
+    def say(size: float) -> None:
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=size))
+
+    return say
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_graph_of_too_many_edges_is_refused_with_their_number(free, backend):
+    table = crowd()
+    edges = SurveyGraph.from_surveys(table).num_edges
+    assert edges == 2 * 150 * 149
+    free(EDGE_BYTES * edges - 1)
+    text = r"44,700 edges of at most 10 km: this needs about 0.0 GB and 0.0 GB are free; take a smaller radius_km"
+    with pytest.raises(MemoryError, match=text):
+        SurveyGraph.from_surveys(table, backend=backend)
+    free(EDGE_BYTES * edges)
+    assert SurveyGraph.from_surveys(table, backend=backend).num_edges == edges
+
+
+def test_test_nodes_and_po_of_too_many_edges_are_refused(free):
+    table, other = crowd(), crowd(200, seed=1)
+    graph = SurveyGraph.from_surveys(table)
+    hetero = graph.attach(other, table)
+    edges = hetero["survey", "near", "test"].num_edges
+    assert edges == 150 * 100 * 2
+    free(EDGE_BYTES * edges - 1)
+    with pytest.raises(MemoryError, match="30,000 edges of at most 10 km"):
+        graph.attach(other)
+    free(EDGE_BYTES * edges)
+    assert graph.attach(other).num_edges == hetero.num_edges - edges  # PO edges are as many
+
+
+def test_edges_are_counted_only_where_so_many_might_not_fit(free, monkeypatch):
+    monkeypatch.setattr(module, "count_edges", lambda *_: 1 / 0)
+    table = small_surveys()  # 48 surveys, of which 4 at most are near each other
+    assert SurveyGraph.from_surveys(table).num_edges > 0
+    free(EDGE_BYTES * 48 * 48 - 1)
+    with pytest.raises(ZeroDivisionError):
+        SurveyGraph.from_surveys(table)
+
+
+def test_few_edges_of_many_pairs_are_made(free):
+    table = small_surveys()
+    edges = SurveyGraph.from_surveys(table).num_edges
+    assert edges < 48 * 48 / 4
+    free(EDGE_BYTES * edges)
+    assert SurveyGraph.from_surveys(table).num_edges == edges
+
+
+def test_pairs_and_edges_between_are_those_of_plain_loops():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(-1, 4, 30), rng.integers(-1, 6, 20)
+    assert pairs_at_most(a, b) == sum(int(x == y >= 0) for x in a for y in b)
+    src, dst = crowd(40), crowd(30, seed=2)
+    found, _ = radius_edges_between(
+        src.lat, src.lon, src.year, dst.lat, dst.lon, dst.year, 0.7
+    )  # fmt: skip
+    assert count_edges_between(src, dst, 0.7) == found.shape[1] > 0
+    one = src.subset(np.flatnonzero(src.year == 2019))
+    other = dst.subset(np.flatnonzero(dst.year == 2020))
+    assert count_edges_between(one, other, 0.7) == 0
+    assert count_edges_between(one, dst, 0.7) > 0
+
+
+def test_features_that_would_not_fit_are_refused_and_others_made(free):
+    graph = SurveyGraph.from_surveys(crowd())
+    expected = graph_feature_vectors(graph)
+    need = 24 * 300 * 40  # nearly every survey meets every species
+    free(need * 0.9)
+    text = r"aggregating species: 300 × 40 with about 12,000 entries needs about .* take fewer"
+    with pytest.raises(MemoryError, match=text):
+        graph_feature_vectors(graph)
+    free(need)
+    assert (graph_feature_vectors(graph).to_dense() == expected.to_dense()).all()
+
+
+def test_a_sparse_product_is_not_refused_for_its_shape(free):
+    one = sparse.eye(3000, format="csr", dtype=np.float32)
+    free(24 * 3000 * 2)
+    assert (csr_product(one, one) != one).nnz == 0
