@@ -32,7 +32,7 @@ test: $(STAMP)  ## the fast tests, about five minutes on 2 cores: two workers, a
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not browser"
 
 test-all: $(STAMP)  ## the slow tests besides
-	$(BIN)/python -m pytest -m "slow or browser"  # one at a time: some compare times
+	$(BIN)/python -m pytest -m "slow or browser" --timeout 900  # one at a time: some compare times
 
 test-oldest:  ## the fast tests on the oldest supported versions, in a venv of its own; by hand, half an hour
 	test -x $(OUT)/oldest/bin/python || $(PYTHON) -m venv $(OUT)/oldest
