@@ -63,7 +63,7 @@ def world(tmp_path_factory) -> Path:
 def test_the_command_writes_everything_and_says_so(world, tmp_path):
     done = command("--data", world, "--out", tmp_path / "out", "--folds", 2, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == FILES
+    assert sorted(p.name for p in (tmp_path / "out").glob("[!.]*")) == FILES
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (summary["surveys"], summary["predictions"]) == (150, 30)
     for text in (

@@ -68,8 +68,18 @@ def checkpoint(part: Path) -> None:
         torch.save({"a": torch.zeros(100_000)}, file)
 
 
+def torn_checkpoint(part: Path) -> None:
+    """As torch has it on a full disk: it fails again while it closes the file."""
+    try:
+        text(part)
+    except OSError:
+        raise RuntimeError("unexpected pos 3005632 vs 3005520")  # noqa: B904
+
+
 @needs_full
-@pytest.mark.parametrize("write", [text, numpy_array, numpy_matrix, csv, parquet, checkpoint])
+@pytest.mark.parametrize(
+    "write", [text, numpy_array, numpy_matrix, csv, parquet, checkpoint, torn_checkpoint]
+)
 def test_a_full_disk_names_the_file_and_leaves_the_old_one(write, tmp_path):
     path = tmp_path / "result"
     path.write_text("of an earlier run")

@@ -247,7 +247,7 @@ def test_what_was_killed_is_finished_by_the_next_run(quick, name):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("name", ["fuse", "prepare_files", "graph_run", "graph_best"])
+@pytest.mark.parametrize("name", ["fuse", "prepare_files", "graph_run"])
 def test_killed_at_every_write(name, tables, files, tmp_path):
     data = {"fuse": Path(NO_FILE), "prepare_files": files}.get(name, tables)
     driven((name, data, tmp_path, []))
@@ -259,16 +259,17 @@ def test_killed_at_every_write(name, tables, files, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_the_models_command_killed_at_a_dozen_points(tables, tmp_path):
-    driven(("models_run", tables, tmp_path, []))
-    points = random.Random(0).sample(every_point(tmp_path), 8)
-    points += [
-        ("in an epoch", 3),
-        ("in an epoch", 9),
-        ("in a prediction", 0),
-        ("in a prediction", 3),
-    ]
-    driven(("models_run", tables, tmp_path / "all", points))
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("graph_best", []),
+        ("models_run", [("in an epoch", 2), ("in a prediction", 0), ("in a prediction", 3)]),
+    ],
+)
+def test_a_command_killed_at_some_points(name, others, tables, tmp_path):
+    driven((name, tables, tmp_path, []))
+    points = random.Random(0).sample(every_point(tmp_path), 4) + others
+    driven((name, tables, tmp_path / "all", points))
     for point in points:
         check(tmp_path / "all", point)
 

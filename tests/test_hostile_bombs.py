@@ -112,6 +112,16 @@ def test_a_tiff_packed_in_another_way_is_refused(tmp_path):
             read_patch(path)
 
 
+def test_a_tiff_that_is_not_of_the_size_it_says_is_refused(tmp_path):
+    """Found by the fuzz: an image of no width."""
+    path = tiff(tmp_path / "7.tiff", np.zeros((16, 16, 4), np.int16), planarconfig="contig")
+    whole = path.read_bytes()
+    entry = whole.index(struct.pack("<HHI", 256, 4, 1))
+    path.write_bytes(whole[: entry + 8] + struct.pack("<I", 0) + whole[entry + 12 :])
+    with pytest.raises(SurveyDataError, match=r"7\.tiff: cannot be read as a TIFF: it says"):
+        read_patch(path)
+
+
 def archive(pickled: bytes) -> bytes:
     """A cube as `torch.save` writes it, with another pickle in it."""
     buffer = io.BytesIO()

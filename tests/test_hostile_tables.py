@@ -167,6 +167,17 @@ def test_tables_that_a_fuzz_found(tmp_path, case):
         TARGETS[name].read(tmp_path / "data", path)
 
 
+def test_a_text_column_without_a_value_is_missing_numbers_or_no_ids(tmp_path):
+    """Found by the fuzz: such a column is text by its type alone."""
+    text = pa.array([None, None], pa.string())
+    path = tmp_path / "GLC24-PA-train-elevation.parquet"
+    parquet.write_table(pa.table({"surveyId": pa.array([7, 3]), "Elevation": text}), path)
+    assert read_environment(tmp_path, "train").frame["Elevation"].isna().all()
+    parquet.write_table(pa.table({"surveyId": text, "Elevation": pa.array([1.0, 2.0])}), path)
+    with pytest.raises(SurveyDataError, match="2 of 2 rows have no surveyId"):
+        read_environment(tmp_path, "train")
+
+
 # --- tables that would fill the memory, ids that would leave the folder
 
 

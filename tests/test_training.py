@@ -237,7 +237,7 @@ def test_a_run_leaves_its_files_and_the_callers_random_state(tmp_path, monkeypat
     assert torch.equal(torch.get_rng_state(), before)
     assert data.trainer is None
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    names = {path.name for path in (tmp_path / "run").iterdir()}
+    names = {path.name for path in (tmp_path / "run").glob("[!.]*")}
     assert names == {"run.json", "done.json", "history.csv", "log", "model"}
     assert capsys.readouterr() == ("", "")
     assert list(result.history) == [*EQUAL, "seconds"]

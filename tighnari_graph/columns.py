@@ -33,6 +33,8 @@ def numbers(column: pd.Series, source: str, survey_id: np.ndarray | None) -> np.
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
     if not numeric and pd.api.types.infer_dtype(column, skipna=True) not in _NUMERIC:
         present = column.notna().to_numpy()
+        if not present.any():  # text that is nowhere
+            return np.full(len(column), np.nan)
         words = column.astype(object).map(str)  # bytes too, which "string" would have to decode
         parsed = pd.to_numeric(words, errors="coerce").isna().to_numpy()
         first = column[present].iloc[0]

@@ -37,7 +37,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         yield part
         part.chmod(0o644)
         part.replace(path)
-    except (OSError, SafetensorError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         if (full := _is_full(error)) is not None:
             raise OSError(full, f"{path}: not written ({os.strerror(full)})") from error
         raise
@@ -96,9 +96,13 @@ def new_memmap(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap
     return array
 
 
-def _is_full(error: BaseException) -> int | None:
+def _is_full(error: BaseException | None) -> int | None:
     """The number of the error if a disk without space is behind it; libraries have their words."""
-    if isinstance(error, OSError):
-        full = error.errno in _FULL or " requested and " in str(error)  # numpy's, without a number
-        return (error.errno or errno.ENOSPC) if full else None
-    return next((n for n in _FULL if f"os error {n})" in str(error)), None)  # safetensors
+    while error is not None:
+        if isinstance(error, OSError):
+            if error.errno in _FULL or " requested and " in str(error):  # numpy's has no number
+                return error.errno or errno.ENOSPC
+        elif said := [number for number in _FULL if f"os error {number})" in str(error)]:
+            return said[0]  # safetensors
+        error = error.__context__  # torch fails again while it closes the file
+    return None

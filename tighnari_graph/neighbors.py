@@ -10,12 +10,6 @@ import torch
 from scipy.spatial import cKDTree
 
 from tighnari_graph.geodesy import EARTH_RADIUS_KM, unit_vectors
-from tighnari_graph.memory import (
-    EDGE_BYTES,
-    edges_may_not_fit,
-    pairs_at_most,
-    refuse_what_does_not_fit,
-)
 from tighnari_graph.neighbor_edges import joined_edges
 from tighnari_graph.neighbor_grid import grid_edges, grid_edges_between
 from tighnari_graph.neighbor_reach import BOUNDARY_KM, Reach
@@ -55,7 +49,6 @@ def radius_edges(
     Raises:
         ValueError: on a radius that is not positive, an unknown back end, or a device other than
             the CPU for a tree.
-        MemoryError: if the edges, counted first where that may matter, will not fit.
 
     Source: Liu et al. 2024, algorithm 1 (CreateEdges).
 
@@ -67,8 +60,6 @@ def radius_edges(
     """
     reach = _checked(radius_km, earth_radius_km, backend, device)
     vectors = unit_vectors(lat, lon)
-    if edges_may_not_fit(pairs_at_most(group, group)):
-        _refuse(count_edges(lat, lon, group, radius_km, earth_radius_km), radius_km)
     if backend == "grid":
         return _arrays(*grid_edges(*_tensors(vectors, group, device), reach))
     return joined_edges(TreeSearch(reach, backend == "balltree").edges(vectors, group))
@@ -99,7 +90,6 @@ def radius_edges_between(
     Raises:
         ValueError: on a radius that is not positive, an unknown back end, or a device other than
             the CPU for a tree.
-        MemoryError: if the edges, counted first where that may matter, will not fit.
 
     Source: Liu et al. 2024, algorithms 1 and 2 (test and auxiliary nodes).
 
@@ -112,8 +102,6 @@ def radius_edges_between(
     """
     reach = _checked(radius_km, earth_radius_km, backend, device)
     src, dst = unit_vectors(lat_src, lon_src), unit_vectors(lat_dst, lon_dst)
-    if edges_may_not_fit(pairs_at_most(group_src, group_dst)):
-        _refuse(_count_between(src, group_src, dst, group_dst, reach), radius_km)
     if backend == "grid":
         ends = _tensors(src, group_src, device), _tensors(dst, group_dst, device)
         return _arrays(*grid_edges_between(*ends[0], *ends[1], reach))
@@ -142,27 +130,13 @@ def count_edges(
 
 def count_edges_between(src: SurveyTable, dst: SurveyTable, radius_km: float = 10.0) -> int:
     """How many pairs of the same year lie within the radius, as between PO and test surveys."""
-    ends = unit_vectors(src.lat, src.lon), unit_vectors(dst.lat, dst.lon)
-    return _count_between(ends[0], src.year, ends[1], dst.year, Reach(radius_km))
-
-
-def _count_between(
-    src: np.ndarray, src_group: np.ndarray, dst: np.ndarray, dst_group: np.ndarray, reach: Reach
-) -> int:
-    near = within_reach(src, dst, reach.chord) & (src_group >= 0)
-    matched = dst_group >= 0
-    # not `apart`: the two sides may have one group each, and not the same
-    src_tree = cKDTree(np.column_stack([src[near], 4.0 * src_group[near]]))
-    dst_tree = cKDTree(np.column_stack([dst[matched], 4.0 * dst_group[matched]]))
+    reach = Reach(radius_km)
+    src_vectors, dst_vectors = unit_vectors(src.lat, src.lon), unit_vectors(dst.lat, dst.lon)
+    near = within_reach(src_vectors, dst_vectors, reach.chord)
+    # not `apart`: the two sides may have one year each, and not the same
+    src_tree = cKDTree(np.column_stack([src_vectors[near], 4.0 * src.year[near]]))
+    dst_tree = cKDTree(np.column_stack([dst_vectors, 4.0 * dst.year]))
     return int(src_tree.count_neighbors(dst_tree, reach.chord))
-
-
-def _refuse(edges: int, radius_km: float) -> None:
-    refuse_what_does_not_fit(
-        EDGE_BYTES * edges,
-        f"{edges:,} edges of at most {radius_km:g} km: this",
-        "take a smaller radius_km, fewer surveys, or tighnari_graph.distributed",
-    )
 
 
 def _checked(

@@ -187,6 +187,8 @@ def _read_tiff(path: Path) -> np.ndarray:
         _require_size(path, width, height)
         _require_no_bomb(page, data)
         values = _by_pillow(page, data) if _pillow_can(page) else page.asarray()
+        if values.shape != shape or not values.size:
+            raise ValueError(f"it says {shape} and holds {values.shape}")
     except SurveyDataError:
         raise
     except Exception as error:
