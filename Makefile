@@ -7,8 +7,9 @@ PEERS := $(VENV)/.installed-bench
 PAGES := $(VENV)/.installed-docs
 DATA ?=
 OUT ?= out
+FAST := -m "not slow and not browser and not long"
 
-.PHONY: demo test test-all test-oldest test-install check format bench docs clean
+.PHONY: demo test test-all test-long test-oldest test-install check format bench docs clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -29,15 +30,18 @@ demo: $(STAMP)  ## train, cross-fuse, predict: on DATA if given, else on a virtu
 	$(BIN)/python -m tighnari_models --out $(OUT)/models $(if $(DATA),--data '$(DATA)')
 
 test: $(STAMP)  ## the fast tests, about five minutes on 2 cores: two workers, a thread each
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(FAST)
 
 test-all: $(STAMP)  ## the slow tests besides
 	$(BIN)/python -m pytest -m "slow or browser" --timeout 900  # one at a time: some compare times
 
+test-long: $(STAMP)  ## 10,000 odd files for the readers, others each time; by hand, four minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m long
+
 test-oldest:  ## the fast tests on the oldest supported versions, in a venv of its own; by hand, half an hour
 	test -x $(OUT)/oldest/bin/python || $(PYTHON) -m venv $(OUT)/oldest
 	$(OUT)/oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[dev]'
-	OMP_NUM_THREADS=1 $(OUT)/oldest/bin/python -m pytest -n 2 -m "not slow and not browser" \
+	OMP_NUM_THREADS=1 $(OUT)/oldest/bin/python -m pytest -n 2 $(FAST) \
 		-W ignore::DeprecationWarning  # of libraries older than those they stand on
 
 test-install: $(STAMP)  ## wheel and sdist, installed into an empty environment, both commands run elsewhere; by hand

@@ -7,7 +7,9 @@ import psutil
 import pytest
 from scipy import sparse
 
+from tests.small_models import surveys as small_surveys
 from tighnari_graph import SurveyGraph, SurveyTable, graph_feature_vectors
+from tighnari_graph.neighbor_memory import EDGE_BYTES
 from tighnari_graph.neighbors import count_edges_between, radius_edges_between
 from tighnari_graph.products import csr_product
 
@@ -31,6 +33,46 @@ def free(monkeypatch):
         monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=size))
 
     return say
+
+
+@pytest.mark.parametrize(
+    ("backend", "number"),
+    [("kdtree", 44_700), ("grid", 44_700), ("balltree", 90_000)],  # BallTree meets all years
+)
+def test_a_graph_of_too_many_edges_is_refused_with_their_number(free, backend, number):
+    table = crowd()
+    edges = SurveyGraph.from_surveys(table).num_edges
+    assert edges == 2 * 150 * 149
+    free(EDGE_BYTES * number - 1)
+    text = f"{number:,} edges of at most 10 km: this needs about 0.0 GB and .* smaller radius_km"
+    with pytest.raises(MemoryError, match=text):
+        SurveyGraph.from_surveys(table, backend=backend)
+    free(EDGE_BYTES * number)
+    assert SurveyGraph.from_surveys(table, backend=backend).num_edges == edges
+
+
+@pytest.mark.parametrize("backend", ["kdtree", "grid"])
+def test_test_surveys_of_too_many_edges_are_refused(free, backend):
+    table, other = crowd(), crowd(200, seed=1)
+    graph = SurveyGraph.from_surveys(table)
+    edges = graph.attach(other)["survey", "near", "test"].edge_index.size(1)
+    assert edges == 150 * 100 * 2
+    free(EDGE_BYTES * edges - 1)
+    with pytest.raises(MemoryError, match="30,000 edges of at most 10 km"):
+        graph.attach(other, backend=backend)
+    free(EDGE_BYTES * edges)
+    assert (
+        graph.attach(other, backend=backend)["survey", "near", "test"].edge_index.size(1) == edges
+    )
+
+
+@pytest.mark.parametrize("backend", ["kdtree", "grid"])
+def test_few_edges_of_many_pairs_are_made(free, backend):
+    table = small_surveys()  # 48 surveys, of which 4 at most are near each other
+    edges = SurveyGraph.from_surveys(table).num_edges
+    assert 0 < edges < 48 * 48 / 4
+    free(EDGE_BYTES * edges)
+    assert SurveyGraph.from_surveys(table, backend=backend).num_edges == edges
 
 
 def test_edges_between_are_counted_as_they_are_found():

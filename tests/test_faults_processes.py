@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -209,7 +210,17 @@ def assert_same(out: Path, alone: FusionResult, logits: list[np.ndarray]) -> Non
 WARM = {"warm_start": True}
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As the started processes: sums of floats depend on how they are parted among threads."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(usual)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_no_two_processes_take_the_same_fold_and_each_returns_the_whole(tmp_path):
     note = tmp_path / "note.txt"
     both = [started(CALL, tmp_path / "out", note, True) for _ in range(2)]
@@ -225,6 +236,7 @@ def test_no_two_processes_take_the_same_fold_and_each_returns_the_whole(tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_the_fold_of_a_killed_process_is_taken_over(tmp_path):
     note = tmp_path / "note.txt"
     first = started(CALL, tmp_path / "out", note, True)

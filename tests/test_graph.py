@@ -235,6 +235,15 @@ def test_a_saved_graph_that_breaks_a_rule_is_refused_with_its_name(graph, tmp_pa
         SurveyGraph.load(tmp_path / "spoilt.safetensors")
 
 
+@pytest.mark.parametrize("radius", [np.inf, np.nan, 0.0, -10.0])
+def test_a_saved_graph_of_an_odd_radius_is_refused(radius, graph, tmp_path):
+    spoilt = graph.clone()
+    spoilt.spec = replace(graph.spec, radius_km=radius)
+    write_graph(spoilt, tmp_path / "spoilt.safetensors")
+    with pytest.raises(SurveyDataError, match="spoilt.safetensors: .*radius_km must be a positive"):
+        SurveyGraph.load(tmp_path / "spoilt.safetensors")
+
+
 def test_truncated_and_foreign_files_are_refused_with_their_name(graph, tmp_path):
     path = tmp_path / "graph.safetensors"
     graph.save(path)

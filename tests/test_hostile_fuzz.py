@@ -53,7 +53,7 @@ def test_readers_stand_some_odd_files(name, tmp_path):
     fuzz(name, tmp_path, FEW, same=True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", TARGETS)
 def test_readers_stand_many_odd_files(name, tmp_path):
     fuzz(name, tmp_path, MANY, same=False)

@@ -8,6 +8,7 @@ from scipy import sparse
 from torch import Tensor
 
 from tighnari_graph.geodesy import great_circle_km
+from tighnari_graph.neighbor_reach import Reach
 from tighnari_graph.neighbors import count_edges
 from tighnari_graph.spec import EDGE_ATTRIBUTES, NODE_ATTRIBUTES, GraphSpec, match_groups
 
@@ -53,7 +54,15 @@ def _shapes(graph: "SurveyGraph") -> list[str]:
     ]
     if not problems and graph.y.layout != torch.sparse_csr:
         problems.append(f"y is {graph.y.layout}, expected torch.sparse_csr")
-    return problems
+    return problems or _radius(graph._spec)
+
+
+def _radius(spec: GraphSpec) -> list[str]:
+    try:
+        Reach(spec.radius_km, spec.earth_radius_km)
+    except ValueError as error:
+        return [str(error)]
+    return []
 
 
 def _nodes(graph: "SurveyGraph") -> list[str]:

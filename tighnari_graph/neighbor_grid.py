@@ -6,11 +6,14 @@ needed than for the edges themselves. Nothing depends on the order in which a de
 the edges are the same at each run and on every device.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
+from tighnari_graph.neighbor_memory import check_edges_fit
 from tighnari_graph.neighbor_reach import Reach
 from tighnari_graph.neighbor_windows import Sources, Windows, sources_and_windows
 
@@ -75,20 +78,25 @@ def _edges(sources: Sources, dst: Tensor, windows: Windows, reach: Reach) -> tup
     step, total = _CHUNK if dst.device.type == "cpu" else _GPU_CHUNK, int(begin[-1])
     marks = torch.arange(step, total + step, step, device=dst.device).clamp(max=total)
     cuts = torch.searchsorted(begin, marks).unique()
-    cuts = torch.stack([cuts, begin[cuts]], dim=1)
+    cuts = torch.stack([cuts, begin[cuts]], dim=1).tolist()
     axes = dst.T.contiguous().unbind(0)
+
+    def parts() -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+        start, before = 0, 0
+        for stop, after in cuts:
+            rows = slice(start, stop)
+            part = Windows(windows.first[rows], windows.count[rows])
+            of_rows = [axis[rows] for axis in axes]
+            yield start, *_within(sources, of_rows, part, after - before, reach.chord_square)
+            start, before = stop, after
+
+    if dst.device.type == "cpu":  # a GPU says itself that its memory is full
+        check_edges_fit(total, lambda: sum(len(square) for *_, square in parts()), reach)
     found: list[tuple[Tensor, Tensor, Tensor]] = []
-    start, before = 0, 0
-    for stop, after in cuts.tolist():
-        rows = slice(start, stop)
-        part = Windows(windows.first[rows], windows.count[rows])
-        target, source, square = _within(
-            sources, [axis[rows] for axis in axes], part, after - before, reach.chord_square
-        )
+    for start, target, source, square in parts():
         key, order = (target * len(sources.order) + source).sort()
         distance = _km(square.index_select(0, order), reach)
         found.append(((key % len(sources.order)).int(), (target + start).int(), distance))
-        start, before = stop, after
     num = sum(len(distance) for *_, distance in found)
     edge_index = torch.empty((2, num), dtype=torch.int64, device=dst.device)
     if not found:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from tighnari_graph.geodesy import km_of_chord
 from tighnari_graph.neighbor_edges import EdgeRows, both_ways_rows, one_way_rows
+from tighnari_graph.neighbor_memory import check_edges_fit
 from tighnari_graph.neighbor_reach import Reach
 
 _CHUNK = 1 << 16  # pairs whose distances are worked out at once: stays in the cache
@@ -68,9 +69,9 @@ class TreeSearch:
     def _pairs(self, points: np.ndarray, group: np.ndarray) -> Pairs:
         """Candidates among one set of points, each pair once."""
         if not self.balltree:
-            pairs = cKDTree(apart(points, group)).query_pairs(
-                self.reach.chord, output_type="ndarray"
-            )
+            tree = cKDTree(apart(points, group))
+            self._check_fit(tree, tree, without=tree.n)
+            pairs = tree.query_pairs(self.reach.chord, output_type="ndarray")
             return pairs[:, 0], pairs[:, 1]
         source, target = self._pairs_between(points, points, group, group)
         once = source < target
@@ -81,17 +82,25 @@ class TreeSearch:
     ) -> Pairs:
         """Candidates from one set of points to another."""
         if not self.balltree:
-            found = cKDTree(apart(src, src_group)).sparse_distance_matrix(
-                cKDTree(apart(dst, dst_group)), self.reach.chord, output_type="ndarray"
+            src_tree, dst_tree = cKDTree(apart(src, src_group)), cKDTree(apart(dst, dst_group))
+            self._check_fit(src_tree, dst_tree)
+            found = src_tree.sparse_distance_matrix(
+                dst_tree, self.reach.chord, output_type="ndarray"
             )
             return found["i"], found["j"]
         tree = BallTree(_radians(src), metric="haversine")
-        parts = list(_balltree_pairs(tree, _radians(dst), self.reach.angle))
+        parts = list(_balltree_pairs(tree, _radians(dst), self.reach))
         if not parts:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         source, target = (np.concatenate(ends) for ends in zip(*parts, strict=True))
         same = src_group[source] == dst_group[target]
         return source[same], target[same]
+
+    def _check_fit(self, src: cKDTree, dst: cKDTree, without: int = 0) -> None:
+        def count() -> int:
+            return int(src.count_neighbors(dst, self.reach.chord)) - without
+
+        check_edges_fit(src.n * dst.n, count, self.reach)
 
     def _within(
         self, src: np.ndarray, dst: np.ndarray, source: np.ndarray, target: np.ndarray
@@ -176,14 +185,16 @@ def _radians(points: np.ndarray) -> np.ndarray:
     )
 
 
-def _balltree_pairs(tree: BallTree, centers: np.ndarray, angle: float) -> Iterator[Pairs]:
+def _balltree_pairs(tree: BallTree, centers: np.ndarray, reach: Reach) -> Iterator[Pairs]:
     """Pairs chunk by chunk: BallTree returns an array object per point, so few points at a time."""
-    ends = np.cumsum(tree.query_radius(centers, angle, count_only=True))
+    ends = np.cumsum(tree.query_radius(centers, reach.angle, count_only=True))
+    pairs = int(ends[-1]) if len(ends) else 0
+    check_edges_fit(pairs, lambda: pairs, reach)
     start = 0
     while start < len(centers):
         done = ends[start - 1] if start else 0
         stop = max(int(np.searchsorted(ends, done + _BALLTREE_PAIRS, side="right")), start + 1)
-        found = tree.query_radius(centers[start:stop], angle)
+        found = tree.query_radius(centers[start:stop], reach.angle)
         count = [len(neighbors) for neighbors in found]
         yield np.concatenate(found), np.repeat(np.arange(start, stop), count)
         start = stop

@@ -49,6 +49,7 @@ def radius_edges(
     Raises:
         ValueError: on a radius that is not positive, an unknown back end, or a device other than
             the CPU for a tree.
+        MemoryError: if the edges would not fit; they are counted first where that may be.
 
     Source: Liu et al. 2024, algorithm 1 (CreateEdges).
 
@@ -90,6 +91,7 @@ def radius_edges_between(
     Raises:
         ValueError: on a radius that is not positive, an unknown back end, or a device other than
             the CPU for a tree.
+        MemoryError: if the edges would not fit; they are counted first where that may be.
 
     Source: Liu et al. 2024, algorithms 1 and 2 (test and auxiliary nodes).
 
