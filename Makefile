@@ -35,7 +35,7 @@ test: $(STAMP)  ## the fast tests, about five minutes on 2 cores: two workers, a
 test-all: $(STAMP)  ## the slow tests besides
 	$(BIN)/python -m pytest -m "slow or browser" --timeout 900  # one at a time: some compare times
 
-test-long: $(STAMP)  ## 10,000 odd files for the readers, others each time; by hand, four minutes
+test-long: $(STAMP)  ## 10,000 odd files for the readers, others each time, and a kill at every write; by hand
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m long
 
 test-oldest:  ## the fast tests on the oldest supported versions, in a venv of its own; by hand, half an hour

@@ -63,6 +63,27 @@ def test_a_worker_killed_mid_build_does_not_show_in_the_result(client, tmp_path)
     assert not list(found.out.glob("*/.*"))
 
 
+@pytest.mark.slow
+def test_multi_scale_features_of_processes_are_those_of_threads(client, fitted, tmp_path):
+    model, new = fitted
+    folder = write(new, tmp_path / "in", rows=20)
+    expected = predict(model, folder, tmp_path / "threads", piece_rows=40, client=client)
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        distributed.Client(cluster) as processes,
+    ):
+        found = predict(model, folder, tmp_path / "processes", piece_rows=40, client=processes)
+    assert found.parts == expected.parts == 6
+    for number in range(6):
+        (ids, rows), (expected_ids, expected_rows) = found.part(number), expected.part(number)
+        np.testing.assert_array_equal(ids, expected_ids)
+        for name in ("probabilities", "richness"):
+            one, other = (getattr(r, name).toarray() for r in (rows, expected_rows))
+            np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def fitted() -> tuple[MultiScale, pd.DataFrame]:
     frame = clustered_rows(300, seed=6)
@@ -91,6 +112,27 @@ def test_multi_scale_features_of_pieces_are_those_of_one_call(client, fitted, tm
     assert times == [path.stat().st_mtime_ns for path in sorted(found.out.glob("rows/*"))]
     with pytest.raises(FileExistsError, match="differs in top"):
         predict(model, folder, tmp_path / "out", top=8, piece_rows=40, client=client)
+
+
+def test_training_surveys_do_not_see_their_own_block_on_workers_either(client, tmp_path):
+    frame = clustered_rows(200, seed=8)
+    frame = frame.assign(speciesId=frame["speciesId"] % 20)
+    table = SurveyTable.from_long(frame)
+    model = MultiScale.fit(table, steps=2)
+    places = frame.drop(columns="speciesId").drop_duplicates()
+    folder = write(places, tmp_path / "in", rows=50)
+    options = {"top": 7, "piece_rows": 50, "client": client}
+    found = predict(model, folder, tmp_path / "out", training=True, **options)
+    expected = model.predict_training(table, top=7)
+    ids, rows = zip(*(found.part(number) for number in range(found.parts)), strict=True)
+    assert np.concatenate(ids).tolist() == table.survey_id.tolist()
+    rows = np.concatenate([part.probabilities.toarray() for part in rows])
+    np.testing.assert_allclose(rows, expected.probabilities.toarray(), rtol=1e-5)
+    moved = write(places.assign(lat=places["lat"] + 0.5), tmp_path / "moved")
+    with pytest.raises(SurveyDataError, match="lie where none of the 200 does"):
+        predict(model, moved, tmp_path / "none", training=True, **options)
+    with pytest.raises(FileExistsError, match="differs in training"):
+        predict(model, folder, tmp_path / "out", **options)
 
 
 def test_new_surveys_that_cannot_be_predicted_are_refused(client, fitted, tmp_path):

@@ -245,7 +245,7 @@ def test_what_was_killed_is_finished_by_the_next_run(quick, name):
         check(quick / name, point)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("name", ["fuse", "prepare_files", "graph_run"])
 def test_killed_at_every_write(name, tables, files, tmp_path):
@@ -257,21 +257,23 @@ def test_killed_at_every_write(name, tables, files, tmp_path):
         check(tmp_path / "all", point)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(
-    ("name", "others"),
-    [
-        ("graph_best", []),
-        ("models_run", [("in an epoch", 2), ("in a prediction", 0), ("in a prediction", 3)]),
-    ],
-)
-def test_a_command_killed_at_some_points(name, others, tables, tmp_path):
+@pytest.mark.parametrize("name", ["graph_best", "models_run"])
+def test_a_command_killed_at_some_writes(name, tables, tmp_path):
     driven((name, tables, tmp_path, []))
-    points = random.Random(0).sample(every_point(tmp_path), 4) + others
+    points = random.Random(0).sample(every_point(tmp_path), 4)
     driven((name, tables, tmp_path / "all", points))
     for point in points:
         check(tmp_path / "all", point)
+
+
+@pytest.mark.slow
+def test_a_command_killed_in_training_and_in_prediction(tables, tmp_path):
+    points = [("in an epoch", 2), ("in a prediction", 3), ("before a rename", 9)]
+    driven(("models_run", tables, tmp_path, points))
+    for point in points:
+        check(tmp_path, point)
 
 
 @pytest.mark.slow

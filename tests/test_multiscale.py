@@ -385,9 +385,18 @@ def test_bad_input_is_refused_in_words():
     lacking = replace(surveys(3), meta=pd.DataFrame(index=range(3)))
     with pytest.raises(SurveyDataError, match="lacks areaInM2, slope, country"):
         model.predict(lacking)
-    for other in (train.subset(np.arange(9)), train.subset(np.arange(24)[::-1]), surveys(30)):
-        with pytest.raises(SurveyDataError, match="not the table of 24 surveys"):
-            model.predict_training(other)
+    with pytest.raises(SurveyDataError, match="of 30 surveys lie where none of the 24 does"):
+        model.predict_training(surveys(30, seed=5))
+
+
+def test_some_of_the_fitted_surveys_are_predicted_as_all_of_them_are():
+    train = surveys()
+    model = fitted(train)
+    rows = model.predict_training(train, top=7).probabilities.toarray()
+    some = np.array([20, 3, 11, 3, 0])
+    found = model.predict_training(train.subset(some), top=7).probabilities.toarray()
+    np.testing.assert_allclose(found, rows[some], rtol=1e-5)
+    assert not np.allclose(found, model.predict(train.subset(some), top=7).probabilities.toarray())
 
 
 def test_a_saved_model_predicts_the_same(tmp_path):

@@ -29,6 +29,11 @@ def test_the_version_stands_once():
     assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_both_packages_say_that_they_are_typed():
+    for package in (tighnari_graph, tighnari_models):
+        assert (Path(package.__file__).parent / "py.typed").exists()
+
+
 def test_every_public_name_is_documented_and_the_models_re_export_the_rules():
     for name in tighnari_graph.__all__:
         assert getattr(tighnari_graph, name).__doc__, name

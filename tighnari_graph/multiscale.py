@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 from scipy import sparse
+from scipy.spatial import cKDTree
 from torch import Tensor
 from tqdm import tqdm
 
@@ -169,13 +170,23 @@ class MultiScale:
         return self._rows(target, None, top)
 
     def predict_training(self, train: SurveyTable, top: int = TOP) -> ScaleRows:
-        """The same for the surveys it was fitted on, each as if its own block were unseen."""
-        fitted = self.pyramids["survey"].vectors[: self.pyramids["survey"].num_surveys]
-        if not np.array_equal(unit_vectors(train.lat, train.lon), fitted):
+        """The same for surveys it was fitted on, each as if its own block were unseen.
+
+        Args:
+            train: all of them or some, in any order, known by their places.
+            top: species of each survey to keep.
+
+        Raises:
+            SurveyDataError: if no fitted survey lies where one of these does.
+        """
+        vectors = unit_vectors(train.lat, train.lon)
+        apart, row = self._places.query(vectors)
+        if (apart > 0).any():
             raise SurveyDataError(
-                f"MultiScale: not the table of {len(fitted)} surveys that it was fitted on"
+                f"MultiScale: {(apart > 0).sum()} of {len(train)} surveys lie where none of the "
+                f"{self._places.n} does that it was fitted on"
             )
-        return self._rows(train, self._own_blocks(np.arange(len(train))), top)
+        return self._rows(train, self._own_blocks(row), top)
 
     def save(self, path: str | Path) -> None:
         """Write to one file, with the surveys and cells that it predicts from."""
@@ -204,6 +215,11 @@ class MultiScale:
             )
             for name, pyramid in self.pyramids.items()
         }  # fmt: skip
+
+    @cached_property
+    def _places(self) -> cKDTree:
+        """Where the surveys are that it was fitted on."""
+        return cKDTree(self.pyramids["survey"].vectors[: self.pyramids["survey"].num_surveys])
 
     @cached_property
     def _totals(self) -> tuple[np.ndarray, np.ndarray]:

@@ -158,7 +158,9 @@ class TighnariTraining(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW; its learning rate rises, then falls as a cosine, step by step."""
-        groups = param_groups_weight_decay(self.model, self.options.weight_decay, True, _NO_DECAY)
+        groups = param_groups_weight_decay(
+            self.model, self.options.weight_decay, no_weight_decay_list=_NO_DECAY
+        )
         optimizer = torch.optim.AdamW(groups, lr=self.options.lr)
         warm = min(self.options.warmup_epochs, self.max_epochs) * self.steps_per_epoch
         total = self.max_epochs * self.steps_per_epoch

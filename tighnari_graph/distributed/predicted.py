@@ -84,20 +84,23 @@ def predict(
     out: str | Path,
     *,
     columns: dict[str, str] | None = None,
+    training: bool = False,
     top: int = TOP,
     piece_rows: int = PIECE_ROWS,
     client: "Client | None" = None,
 ) -> PredictedRows:
-    """`MultiScale.predict` on the workers, for surveys that need not fit into memory.
+    """`MultiScale.predict` or `predict_training` on the workers, for any number of surveys.
 
     The model is fitted before, on one machine, and every worker opens its own copy. Parts that are
     finished are not worked out again.
 
     Args:
         model: fitted.
-        source: new surveys in Parquet, as for `build`, one row each; a speciesId is not read.
+        source: surveys in Parquet, as for `build`, one row each; a speciesId is not read.
         out: folder of the results; new, empty, or of the same prediction.
         columns: new names.
+        training: the surveys are some that the model was fitted on; each is predicted as if its
+            own block were unseen, for the features that another model learns from.
         top: species of each survey to keep.
         piece_rows: surveys of a file of the result.
         client: of a Dask cluster; by default a `LocalCluster`.
@@ -107,7 +110,8 @@ def predict(
         FileNotFoundError: if there is no such source.
         FileExistsError: if ``out`` holds anything else, or another process works there.
         SurveyDataError: on rows that `SurveyTable.from_long` refuses, a column that the model
-            compares and the surveys lack, or a survey in two rows.
+            compares and the surveys lack, a survey in two rows, or surveys for training that the
+            model was not fitted on.
     """
     if top < 1:
         raise ValueError(f"top must be at least 1, got {top}")
@@ -122,6 +126,7 @@ def predict(
     out.mkdir(parents=True, exist_ok=True)
     settings = {
         "form": FORM, "columns": columns or {}, "top": top, "piece_rows": piece_rows,
+        "training": training,
         "files": [list(file) for file in data.files], "model": _fingerprint(model),
     }  # fmt: skip
     with claimed(out, settings):
@@ -129,7 +134,7 @@ def predict(
             model.save(out / _MODEL)
             with connected(client) as workers:
                 items = list(enumerate(data.pieces))
-                given = (out, dict(columns or {}), top)
+                given = (out, dict(columns or {}), top, training)
                 done_by(workers, _predict_piece, items, "multi-scale", *given)
             _refuse_twice(out, data.name)
             about = {
@@ -140,7 +145,9 @@ def predict(
     return PredictedRows.open(out)
 
 
-def _predict_piece(item: tuple[int, Piece], out: Path, columns: dict[str, str], top: int) -> None:
+def _predict_piece(
+    item: tuple[int, Piece], out: Path, columns: dict[str, str], top: int, training: bool
+) -> None:
     number, piece = item
     name = f"part-{number:06d}"
     if (out / "rows" / f"{name}.parquet").exists():
@@ -150,7 +157,7 @@ def _predict_piece(item: tuple[int, Piece], out: Path, columns: dict[str, str], 
     table = SurveyTable.from_long(frame, columns=renames, source=piece.path)
     path = out / _MODEL
     model = _model(path, path.stat().st_mtime_ns)
-    rows = model.predict(table, top)
+    rows = model.predict_training(table, top) if training else model.predict(table, top)
     found: dict[str, Any] = {"survey_id": pa.array(table.survey_id)}
     for kind, matrix in zip(_KINDS, (rows.probabilities, rows.richness), strict=True):
         found |= feature_columns(matrix, model.species_ids, f"{kind}_")
