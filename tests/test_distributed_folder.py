@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from tighnari_graph import SurveyDataError, SurveyTable
+from tighnari_graph.holding import FolderInUseError, hold
 
 distributed = pytest.importorskip("distributed")
 from tests.distributed_cases import (  # noqa: E402
@@ -71,10 +72,10 @@ def test_the_same_call_goes_on_and_another_build_is_refused(client, surveys, tmp
 
 
 def test_two_builds_in_one_folder_are_refused(client, surveys, tmp_path):
-    from filelock import FileLock
-
-    (tmp_path / "out").mkdir()
-    with FileLock(tmp_path / "out/.lock"), pytest.raises(FileExistsError, match="another process"):
+    with (
+        hold(tmp_path / "out"),
+        pytest.raises(FolderInUseError, match=r"out: process \d+ on .* is at work in it"),
+    ):
         build(surveys, tmp_path / "out", client=client)
 
 

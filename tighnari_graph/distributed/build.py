@@ -79,7 +79,8 @@ def build(
     Raises:
         ImportError: without Dask (``pip install 'tighnari[distributed]'``).
         FileNotFoundError: if there is no such source.
-        FileExistsError: if ``out`` holds anything else, or another process builds there.
+        FileExistsError: if ``out`` holds anything else.
+        FolderInUseError: if another process builds there.
         SurveyDataError: on rows that `SurveyTable.from_long` refuses, an id that stands for two
             surveys, or a tile that does not fit into memory.
         ValueError: on options out of range, or species outside ``species_ids``.

@@ -6,11 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from tighnari_graph.files import written_whole
+from tighnari_graph.holding import hold
 
-_LOCK = ".lock"
+_FOLDERS = ("edges", "gfv", "halo", "rows", "surveys", "test", "tiles", "work")
 
 
 @contextmanager
@@ -18,17 +17,12 @@ def claimed(out: Path, settings: dict[str, Any]) -> Iterator[None]:
     """Hold the folder for a build with these settings; new, or the same one again.
 
     Raises:
-        FileExistsError: if it holds anything else, or another process builds there.
+        FileExistsError: if it holds anything else.
+        FolderInUseError: if another process builds there.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(out / _LOCK, timeout=0):
-            _check(out, settings)
-            for stray in out.glob("*/.*.part"):  # of a process that was killed
-                stray.unlink()
-            yield
-    except Timeout as error:
-        raise FileExistsError(f"{out}: another process builds there now") from error
+    with hold(out, *_FOLDERS):
+        _check(out, settings)
+        yield
 
 
 def _check(out: Path, settings: dict[str, Any]) -> None:

@@ -108,7 +108,8 @@ def predict(
     Raises:
         ImportError: without Dask (``pip install 'tighnari[distributed]'``).
         FileNotFoundError: if there is no such source.
-        FileExistsError: if ``out`` holds anything else, or another process works there.
+        FileExistsError: if ``out`` holds anything else.
+        FolderInUseError: if another process works there.
         SurveyDataError: on rows that `SurveyTable.from_long` refuses, a column that the model
             compares and the surveys lack, a survey in two rows, or surveys for training that the
             model was not fitted on.
@@ -123,11 +124,10 @@ def predict(
         raise SurveyDataError(
             f"{data.name}: no column {', '.join(lacking)}, by which the model compares surveys"
         )
-    out.mkdir(parents=True, exist_ok=True)
     settings = {
         "form": FORM, "columns": columns or {}, "top": top, "piece_rows": piece_rows,
-        "training": training,
-        "files": [list(file) for file in data.files], "model": _fingerprint(model),
+        "training": training, "files": [list(file) for file in data.files],
+        "model": _fingerprint(model),
     }  # fmt: skip
     with claimed(out, settings):
         if not (out / "manifest.json").exists():
