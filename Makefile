@@ -7,7 +7,7 @@ PEERS := $(VENV)/.installed-bench
 PAGES := $(VENV)/.installed-docs
 DATA ?=
 OUT ?= out
-FAST := -m "not slow and not browser and not long"
+FAST := -m "not slow and not alone and not browser and not long"
 
 .PHONY: demo test test-all test-long test-oldest test-install check format bench docs clean
 
@@ -33,7 +33,8 @@ test: $(STAMP)  ## the fast tests, about five minutes on 2 cores: two workers, a
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(FAST)
 
 test-all: $(STAMP)  ## the slow tests besides
-	$(BIN)/python -m pytest -m "slow or browser" --timeout 900  # one at a time: some compare times
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "(slow or browser) and not alone" --timeout 900
+	$(BIN)/python -m pytest -m alone --timeout 900
 
 test-long: $(STAMP)  ## 10,000 odd files for the readers, others each time, and a kill at every write; by hand
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m long

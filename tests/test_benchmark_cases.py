@@ -202,7 +202,7 @@ def test_every_way_gives_the_same_at_the_smallest_size(group):
         assert run == bool(row.peer) or row.note.endswith("is not installed")
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_the_graph_of_the_real_size_is_built_six_times_faster_than_the_balltree_loop():
     """A ratio of two times in one process, taken while nothing else should run."""
     points = clustered_points(graph.SIZES[1])
@@ -212,7 +212,7 @@ def test_the_graph_of_the_real_size_is_built_six_times_faster_than_the_balltree_
     assert measure(case, 2)[0].ratio >= 6
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_features_of_the_real_size_take_seconds_and_under_4_gb():
     built = SurveyGraph.from_surveys(survey_table(features.SURVEYS))
     (row,) = measure(Case("features", "", lambda: features.graph_feature_vectors(built)), 1)

@@ -489,7 +489,7 @@ def test_the_real_surveys_give_a_table_without_environment():
     assert np.isfinite(features).all()
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_all_real_surveys_take_a_few_seconds(frames):
     rows = np.random.default_rng(0).integers(0, len(frames[0]), 88_987)
     frame = frames[0].iloc[rows].reset_index(drop=True)

@@ -33,7 +33,7 @@ def frames(visit, act):
     return {"median": float(np.median(times)), "worst": max(times), "frames": len(times)}
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_ninety_thousand_surveys_move_fluently(browser, tmp_path):
     visit = Visit(browser, explore(surveys(90_000), tmp_path / "map.html").path)
     x, y = middle(visit)

@@ -192,7 +192,7 @@ def test_html_counts(rows):
     assert "<td>same year and region</td>" in text
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_html_takes_no_second_on_the_largest_graph():
     num, each = 90_000, 136
     target = torch.arange(num).repeat_interleave(each)

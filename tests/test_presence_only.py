@@ -324,7 +324,7 @@ def test_real_presence_only_surveys():
     assert len(aggregate_patches(po, 20.0)) < len(po)
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_patches_of_the_real_size_take_under_a_minute():
     num = 3_845_533
     points = clustered_points(num, per_cluster=2000, radius_km=60)

@@ -150,7 +150,7 @@ def test_the_real_files_hold_what_their_documentation_says():
     assert train.notes["surveys with infinite areaInM2 (made missing)"] == infinite
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_five_million_po_rows_are_read_and_grouped_within_a_minute_and_6_gb(tmp_path):
     path = tmp_path / "po.csv"
     po_rows(5_079_797, 3_845_533).to_csv(path, index=False)
