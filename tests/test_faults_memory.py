@@ -9,8 +9,10 @@ from scipy import sparse
 
 from tests.small_models import surveys as small_surveys
 from tighnari_graph import SurveyGraph, SurveyTable, graph_feature_vectors
-from tighnari_graph.neighbor_memory import EDGE_BYTES
-from tighnari_graph.neighbors import count_edges_between, radius_edges_between
+from tighnari_graph.geodesy import unit_vectors
+from tighnari_graph.neighbor_memory import EDGE_BYTES, most_edges
+from tighnari_graph.neighbor_reach import Reach
+from tighnari_graph.neighbors import count_edges_between, radius_edges, radius_edges_between
 from tighnari_graph.products import csr_product
 
 
@@ -73,6 +75,21 @@ def test_few_edges_of_many_pairs_are_made(free, backend):
     assert 0 < edges < 48 * 48 / 4
     free(EDGE_BYTES * edges)
     assert SurveyGraph.from_surveys(table, backend=backend).num_edges == edges
+
+
+@pytest.mark.parametrize("radius_km", [0.001, 0.3, 10.0, 3000.0, 15_000.0])
+def test_there_are_never_more_edges_than_the_bound(radius_km):
+    rng = np.random.default_rng(0)
+    src, dst = (
+        (rng.normal(45, 0.02, num), rng.normal(7, 0.02, num), np.zeros(num, dtype=np.int64))
+        for num in (300, 40)
+    )
+    chord = Reach(radius_km).chord
+    a, b = unit_vectors(*src[:2]), unit_vectors(*dst[:2])
+    assert radius_edges_between(*src, *dst, radius_km)[0].shape[1] <= most_edges(a, b, chord)
+    assert radius_edges(*src, radius_km)[0].shape[1] <= most_edges(a, a, chord)
+    if radius_km < 1:
+        assert most_edges(a, a, chord) < 300 * 300 / 2  # and it is worth asking
 
 
 def test_edges_between_are_counted_as_they_are_found():

@@ -91,7 +91,7 @@ def _edges(sources: Sources, dst: Tensor, windows: Windows, reach: Reach) -> tup
             start, before = stop, after
 
     if dst.device.type == "cpu":  # a GPU says itself that its memory is full
-        check_edges_fit(total, lambda: sum(len(square) for *_, square in parts()), reach)
+        check_edges_fit(reach, lambda: total, lambda: sum(len(part[-1]) for part in parts()))
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     for start, target, source, square in parts():
         key, order = (target * len(sources.order) + source).sort()

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from tighnari_graph.geodesy import km_of_chord
 from tighnari_graph.neighbor_edges import EdgeRows, both_ways_rows, one_way_rows
-from tighnari_graph.neighbor_memory import check_edges_fit
+from tighnari_graph.neighbor_memory import check_edges_fit, most_edges
 from tighnari_graph.neighbor_reach import Reach
 
 _CHUNK = 1 << 16  # pairs whose distances are worked out at once: stays in the cache
@@ -70,7 +70,7 @@ class TreeSearch:
         """Candidates among one set of points, each pair once."""
         if not self.balltree:
             tree = cKDTree(apart(points, group))
-            self._check_fit(tree, tree, without=tree.n)
+            self._check_fit(points, points, tree, tree, loops=tree.n)
             pairs = tree.query_pairs(self.reach.chord, output_type="ndarray")
             return pairs[:, 0], pairs[:, 1]
         source, target = self._pairs_between(points, points, group, group)
@@ -83,7 +83,7 @@ class TreeSearch:
         """Candidates from one set of points to another."""
         if not self.balltree:
             src_tree, dst_tree = cKDTree(apart(src, src_group)), cKDTree(apart(dst, dst_group))
-            self._check_fit(src_tree, dst_tree)
+            self._check_fit(src, dst, src_tree, dst_tree)
             found = src_tree.sparse_distance_matrix(
                 dst_tree, self.reach.chord, output_type="ndarray"
             )
@@ -96,11 +96,16 @@ class TreeSearch:
         same = src_group[source] == dst_group[target]
         return source[same], target[same]
 
-    def _check_fit(self, src: cKDTree, dst: cKDTree, without: int = 0) -> None:
-        def count() -> int:
-            return int(src.count_neighbors(dst, self.reach.chord)) - without
-
-        check_edges_fit(src.n * dst.n, count, self.reach)
+    def _check_fit(
+        self, src: np.ndarray, dst: np.ndarray, src_tree: cKDTree, dst_tree: cKDTree, loops: int = 0
+    ) -> None:
+        chord = self.reach.chord
+        check_edges_fit(
+            self.reach,
+            lambda: len(src) * len(dst),
+            lambda: most_edges(src, dst, chord),
+            lambda: int(src_tree.count_neighbors(dst_tree, chord)) - loops,
+        )
 
     def _within(
         self, src: np.ndarray, dst: np.ndarray, source: np.ndarray, target: np.ndarray
@@ -189,7 +194,7 @@ def _balltree_pairs(tree: BallTree, centers: np.ndarray, reach: Reach) -> Iterat
     """Pairs chunk by chunk: BallTree returns an array object per point, so few points at a time."""
     ends = np.cumsum(tree.query_radius(centers, reach.angle, count_only=True))
     pairs = int(ends[-1]) if len(ends) else 0
-    check_edges_fit(pairs, lambda: pairs, reach)
+    check_edges_fit(reach, lambda: pairs)
     start = 0
     while start < len(centers):
         done = ends[start - 1] if start else 0
