@@ -77,7 +77,7 @@ def parent_cells(level: Level, size_km: float, block_km: float) -> np.ndarray:
 
 
 def merged(level: Level, parent: np.ndarray, within_block: bool) -> Level:
-    """The next level: nodes with one parent, ``[N]``, become one cell; weights and labels add up."""
+    """The next level: nodes of one parent, [N], become one cell; weights and labels add up."""
     num = int(parent.max()) + 1
     member = sparse.csr_matrix(
         (np.ones(len(parent)), (parent, np.arange(len(parent)))), shape=(num, len(parent))
