@@ -183,7 +183,7 @@ def main() -> None:
     table = []
     for num in given.surveys:
         table.append(measured(num, given.folder, given.max_surveys))
-        print(pd.DataFrame(table).T.to_string(header=False), flush=True)
+        print(pd.DataFrame(table, dtype=object).T.to_string(header=False), flush=True)
     if not given.keep:
         shutil.rmtree(given.folder)
 

@@ -77,6 +77,9 @@ def torn_checkpoint(part: Path) -> None:
 
 
 @needs_full
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # numpy 2.1's archive
 @pytest.mark.parametrize(
     "write", [text, numpy_array, numpy_matrix, csv, parquet, checkpoint, torn_checkpoint]
 )

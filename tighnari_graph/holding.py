@@ -8,7 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_LOCK = ".lock"  # says in words who holds it, or did last
+_LOCK = ".lock"
+_HOLDER = ".holder"  # says in words who holds it; the lock itself is emptied by whoever asks
 _PARTS = (".*.part", ".tmp??????")  # of `written_whole`, and of safetensors within it
 
 
@@ -25,7 +26,7 @@ def hold(folder: str | Path, *inside: str, wait: bool = False) -> Iterator[None]
     system it holds between machines where ``flock`` does (NFS 4, Lustre with ``-o flock``).
 
     Args:
-        folder: made where it is not there; a hidden file ``.lock`` stays in it.
+        folder: made where it is not there; an empty hidden file ``.lock`` stays in it.
         inside: folders below it that are this run's own: half-written files go from them too.
         wait: whether to wait for another process instead of giving up.
 
@@ -56,9 +57,10 @@ def hold(folder: str | Path, *inside: str, wait: bool = False) -> Iterator[None]
         raise OSError(f"{folder}: cannot be written to ({error.strerror or error})") from error
     try:
         _clear(folder, inside)
-        (folder / _LOCK).write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        (folder / _HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}")
         yield
     finally:
+        (folder / _HOLDER).unlink(missing_ok=True)
         lock.release()
 
 
@@ -72,6 +74,6 @@ def _clear(folder: Path, inside: tuple[str, ...]) -> None:
 def _holder(folder: Path) -> str:
     """Who holds a folder, as far as it says so."""
     try:
-        return (folder / _LOCK).read_text(encoding="utf-8") or "another process"
+        return (folder / _HOLDER).read_text(encoding="utf-8") or "another process"
     except (OSError, UnicodeDecodeError):
         return "another process"

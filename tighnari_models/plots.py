@@ -64,7 +64,7 @@ def plot_steps(table: pd.DataFrame) -> Axes:
     """
     axes = Figure(figsize=(7, 0.6 + 0.45 * len(table)), layout="constrained").subplots()
     score = table["samples-F1"]
-    spread = [score - table["from"], table["to"] - score]
+    spread = np.stack([score - table["from"], table["to"] - score])
     axes.barh(table.index, score, xerr=spread, color=BLUE, capsize=3)
     axes.invert_yaxis()
     axes.set_xlabel("samples-F1")
