@@ -30,6 +30,8 @@ from tests.distributed_cases import (  # noqa: E402
 from tighnari_graph.distributed import build  # noqa: E402
 
 FEW = settings(SOME, max_examples=12)
+# threads of Dask may ask Python for a random number while Hypothesis draws
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 
 
 @pytest.fixture(scope="module")
