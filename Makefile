@@ -9,7 +9,7 @@ DATA ?=
 OUT ?= out
 FAST := -m "not slow and not alone and not browser and not long"
 
-.PHONY: demo test test-all test-long test-oldest test-install check format bench docs clean
+.PHONY: demo test test-all test-long test-oldest test-newest test-install check format bench docs clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -39,11 +39,10 @@ test-all: $(STAMP)  ## the slow tests besides
 test-long: $(STAMP)  ## 10,000 odd files for the readers, others each time, and a kill at every write; by hand
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m long
 
-test-oldest:  ## the fast tests on the oldest supported versions, in a venv of its own; by hand, half an hour
-	test -x $(OUT)/oldest/bin/python || $(PYTHON) -m venv $(OUT)/oldest
-	$(OUT)/oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[dev]'
-	OMP_NUM_THREADS=1 $(OUT)/oldest/bin/python -m pytest -n 2 $(FAST) \
-		-W ignore::DeprecationWarning  # of libraries older than those they stand on
+test-oldest test-newest: test-%:  ## the fast tests on the oldest supported versions, or the newest, in a venv of their own; by hand
+	test -x $(OUT)/$*/bin/python || $(PYTHON) -m venv $(OUT)/$*
+	$(OUT)/$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-$*.txt -e '.[dev]'
+	OMP_NUM_THREADS=1 $(OUT)/$*/bin/python -m pytest -n 2 $(FAST) -W ignore::DeprecationWarning  # of other libraries
 
 test-install: $(STAMP)  ## wheel and sdist, installed into an empty environment, both commands run elsewhere; by hand
 	rm -rf $(OUT)/dist $(OUT)/empty $(OUT)/away && mkdir -p $(OUT)/away

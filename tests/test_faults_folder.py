@@ -161,14 +161,15 @@ SAYS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "place", "number"),
     [
-        ("tighnari_graph", "write", 1), ("tighnari_graph", "write", 4),
-        ("tighnari_models", "step", 4), ("tighnari_models", "write", 25),
+        pytest.param("tighnari_graph", "write", 1, marks=pytest.mark.long),
+        pytest.param("tighnari_graph", "write", 4, marks=pytest.mark.slow),
+        pytest.param("tighnari_models", "step", 4, marks=pytest.mark.slow),
+        pytest.param("tighnari_models", "write", 25, marks=pytest.mark.long),
     ],
-)  # fmt: skip
+)
 def test_ctrl_c_ends_with_one_line_and_130_and_the_next_run_finishes(
     module, place, number, tables, tmp_path
 ):

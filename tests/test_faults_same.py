@@ -18,6 +18,7 @@ LINES = {
     "tighnari_models paper": ["--recipe", "paper", "--folds", "2", "--epochs", "2"],
     "tighnari_models best": ["--folds", "2", "--epochs", "2"],
 }
+QUICK = ("tighnari_graph paper", "tighnari_models best")  # half of them by hand
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +61,13 @@ def submission(what: str, tables: Path, out: Path, threads: int) -> bytes:
     return (out / "submission.csv").read_bytes()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("what", LINES)
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param(what, marks=pytest.mark.slow if what in QUICK else pytest.mark.long)
+        for what in LINES
+    ],
+)
 def test_the_same_command_gives_the_same_submission(what, tables, tmp_path):
     one, other = (submission(what, tables, tmp_path / name, 1) for name in "ab")
     assert one == other

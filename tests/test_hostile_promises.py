@@ -30,8 +30,11 @@ def test_no_named_test_is_of_another_form():
 
 
 def test_the_oldest_versions_are_those_that_the_project_asks_for():
-    lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
-    oldest = dict(line.split("==") for line in lines)
+    oldest, newest = (
+        dict(line.split("==") for line in (ROOT / f"constraints-{age}.txt").read_text().split())
+        for age in ("oldest", "newest")
+    )
+    assert oldest.keys() == newest.keys()
     text = (ROOT / "pyproject.toml").read_text()
     needs = re.search(r"\ndependencies = \[(.*?)\n\]", text, re.S)
     assert needs is not None
