@@ -43,7 +43,7 @@ WAYS: dict[str, Callable[[SurveyTable], Way]] = {
 }
 
 
-def tried(data: BoardData, folds: int) -> Iterator[tuple[str, int, Evaluation]]:
+def tried(data: BoardData, folds: int, steps: int) -> Iterator[tuple[str, int, Evaluation]]:
     """Way by way: its name, how many PO surveys it has, and its evaluation."""
     everything = data.presence_only
     if everything is None:
@@ -54,7 +54,7 @@ def tried(data: BoardData, folds: int) -> Iterator[tuple[str, int, Evaluation]]:
         po, effort = way(everything)
 
         def chain(train: SurveyTable, held_out: SurveyTable, way: Way = (po, effort)) -> ScaleRows:
-            return MultiScale.fit(train, way[0], effort=way[1]).predict(held_out)
+            return MultiScale.fit(train, way[0], effort=way[1], steps=steps).predict(held_out)
 
         found = evaluate(
             chain, data.surveys, rule=CommunityF1.fit, num_folds=folds, random=False, name=name
@@ -62,9 +62,9 @@ def tried(data: BoardData, folds: int) -> Iterator[tuple[str, int, Evaluation]]:
         yield name, 0 if po is None else len(po), found
 
 
-def table_of(data: BoardData, folds: int = 6) -> pd.DataFrame:
+def table_of(data: BoardData, folds: int = 6, steps: int = 96) -> pd.DataFrame:
     """Samples-F1 of every way, and the difference from all PO surveys with a 95 % interval."""
-    kept = list(tried(data, folds))
+    kept = list(tried(data, folds, steps))
     base = next(found for name, _, found in kept if name == ALL)
     rows = []
     for name, num, found in kept:

@@ -24,7 +24,7 @@ def test_inputs_are_those_of_the_seed():
 
 
 def test_every_switch_for_presence_only_surveys_is_compared_with_all_of_them():
-    table = presence_only.table_of(virtual(Path(), limit=120), folds=2)
+    table = presence_only.table_of(virtual(Path(), limit=120), folds=2, steps=4)
     assert set(presence_only.WAYS) == set(table.index)
     assert table.loc["no PO surveys", "PO surveys"] == 0
     assert 0 < table.loc["lists of 5 species or more", "PO surveys"] < 1200

@@ -32,15 +32,9 @@ FILES = [
 def command(
     *arguments: object, cwd: Path = ROOT, timeout: float = 250
 ) -> subprocess.CompletedProcess:
-    line = [
-        sys.executable,
-        "-W",
-        "error",
-        "-W",
-        "ignore::DeprecationWarning",
-        "-m",
-        "tighnari_graph",
-    ]
+    quiet = ("ignore::DeprecationWarning", "ignore:`torch.jit.script`")  # of other libraries
+    line = [sys.executable, "-W", "error", *(part for one in quiet for part in ("-W", one))]
+    line += ["-m", "tighnari_graph"]
     path = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [*line, *map(str, arguments)],

@@ -232,6 +232,7 @@ BAD_CUBES = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")  # of torch 2.15
 @pytest.mark.parametrize("name", BAD_CUBES)
 def test_a_bad_cube_is_refused_with_its_name(tmp_path, name):
     content, text = BAD_CUBES[name]

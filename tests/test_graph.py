@@ -126,6 +126,7 @@ def test_the_beta_warning_of_torch_reaches_nobody():
     script = (
         "import warnings; warnings.simplefilter('error')\n"
         "warnings.filterwarnings('ignore', category=DeprecationWarning)\n"
+        "warnings.filterwarnings('ignore', '`torch.jit.script`')\n"  # of PyG
         "from benchmarks.inputs import survey_table\n"
         "from tighnari_graph import SurveyGraph\n"
         "graph = SurveyGraph.from_surveys(survey_table(20, num_species=5))\n"

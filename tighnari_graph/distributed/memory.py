@@ -7,11 +7,10 @@ from tighnari_graph.distributed.cubes import BITS, cube_level
 from tighnari_graph.distributed.plan import Tile
 from tighnari_graph.distributed.surveys import TileSurveys
 from tighnari_graph.errors import SurveyDataError
+from tighnari_graph.neighbor_memory import EDGE_BYTES
 from tighnari_graph.neighbor_reach import Reach
 from tighnari_graph.neighbors import count_edges
 from tighnari_graph.spec import GraphSpec
-
-EDGE_BYTES = 60  # found, sorted, copied, written
 
 
 def check_edges_fit(surveys: TileSurveys, spec: GraphSpec, tile: Tile) -> None:
