@@ -1,5 +1,7 @@
 """One file of rows → a DataFrame: CSV or Parquet, told by its content, broken or hostile alike."""
 
+import csv as python_csv
+import io
 import re
 from pathlib import Path
 from typing import TypeAlias
@@ -12,6 +14,8 @@ from pyarrow import csv, parquet
 from tighnari_graph.errors import SurveyDataError
 
 Source: TypeAlias = str | Path | pd.DataFrame
+
+_HEADER_BYTES = 1 << 20
 
 # Typed where known, so that a column that looks whole in its first block may hold fractions later.
 _TYPES = {
@@ -65,6 +69,7 @@ def read_frame(source: Source, include: list[str] | None = None) -> tuple[pd.Dat
         OSError,
         TypeError,
         ValueError,
+        python_csv.Error,
     ) as error:
         raise SurveyDataError(f"{path.name}: cannot be read as a table: {error}") from error
     if len(frame) == 0:
@@ -115,8 +120,7 @@ def _require_our_csv(start: bytes, source: str) -> None:
 
 def _read_csv(path: Path, include: list[str] | None) -> pd.DataFrame:
     _require_memory(path.name, _unpacked(path))
-    if include is not None:
-        include = _present(include, csv.open_csv(path).schema.names, path.name)
+    include = _present(include, names := _header(path), path.name)
 
     def read(types: dict[str, pa.DataType], newlines: bool = False) -> pd.DataFrame:
         options = csv.ConvertOptions(
@@ -127,17 +131,26 @@ def _read_csv(path: Path, include: list[str] | None) -> pd.DataFrame:
             auto_dict_max_cardinality=10_000,
         )
         parse = csv.ParseOptions(newlines_in_values=newlines)
-        table = csv.read_csv(path, convert_options=options, parse_options=parse)
-        _present(include, table.column_names, path.name)
-        return table.to_pandas()
+        return csv.read_csv(path, convert_options=options, parse_options=parse).to_pandas()
 
     try:
         return read(_TYPES)
     except pa.ArrowInvalid:
         # A value does not fit its column, or holds a newline: read all as text, more slowly, and
         # let the checks name the rows.
-        names = csv.open_csv(path).schema.names
         return _numbers_where_possible(read(dict.fromkeys(names, pa.string()), newlines=True))
+
+
+def _header(path: Path) -> list[str]:
+    """The column names. Arrow's ``open_csv`` would tell them, and was seen to hang (version 18)."""
+    with pa.input_stream(str(path)) as stream:
+        start = stream.read(_HEADER_BYTES)
+    text = start.decode("utf-8-sig", errors="replace")  # Arrow says where it is no UTF-8
+    lines = python_csv.reader(io.StringIO(text, newline=""))
+    header = next((line for line in lines if line), None)
+    if header is None:
+        raise ValueError("there is no header")
+    return header
 
 
 def _unpacked(path: Path) -> int:
