@@ -31,7 +31,9 @@ from tighnari_models.training import TighnariTraining
 
 ROOT = Path(__file__).parents[1]
 NO_FILE = "none"  # where nothing is written but the data are read
-PASSING = {"log", "history.csv", "done.json", "summary.json", "report.html", ".lock"}  # have times
+PASSING = {  # they hold times, or the number of a process
+    "log", "history.csv", "done.json", "summary.json", "report.html", ".lock", ".holder",
+}  # fmt: skip
 Point = tuple[str, int]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 _LOCK = ".lock"
-_HOLDER = ".holder"  # says in words who holds it; the lock itself is emptied by whoever asks
+_HOLDER = ".holder"  # who holds it, or did last; the lock itself is emptied by whoever asks
 _PARTS = (".*.part", ".tmp??????")  # of `written_whole`, and of safetensors within it
 
 
@@ -26,7 +26,7 @@ def hold(folder: str | Path, *inside: str, wait: bool = False) -> Iterator[None]
     system it holds between machines where ``flock`` does (NFS 4, Lustre with ``-o flock``).
 
     Args:
-        folder: made where it is not there; an empty hidden file ``.lock`` stays in it.
+        folder: made where it is not there; the hidden files ``.lock`` and ``.holder`` stay.
         inside: folders below it that are this run's own: half-written files go from them too.
         wait: whether to wait for another process instead of giving up.
 
@@ -60,7 +60,6 @@ def hold(folder: str | Path, *inside: str, wait: bool = False) -> Iterator[None]
         (folder / _HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}")
         yield
     finally:
-        (folder / _HOLDER).unlink(missing_ok=True)
         lock.release()
 
 
