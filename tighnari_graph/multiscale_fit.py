@@ -50,7 +50,7 @@ def choose_opening(
     if edges > most:
         raise SurveyDataError(
             f"MultiScale: {len(train):,} surveys need {edges:,.0f} edges even with the coarsest "
-            f"cells, more than max_edges = {most:,}"
+            f"cells, more than max_edges = {most:,}; give a larger max_edges, which takes longer"
         )
     return opening
 
