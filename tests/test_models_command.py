@@ -204,18 +204,16 @@ def test_an_estimate_refuses_what_does_not_fit():
             replace(cost, **short).refuse_what_does_not_fit()
 
 
-@pytest.mark.slow
-def test_the_demo_runs_on_a_virtual_europe(tmp_path):
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(["--epochs", "2", "--limit", "200"], marks=pytest.mark.slow),
+        pytest.param([], marks=pytest.mark.long),
+    ],
+)
+def test_the_demo_runs_on_a_virtual_europe(options, tmp_path):
     """Every modality, HCAM, all files; the issue asks for four minutes on two cores."""
-    command = [
-        sys.executable,
-        "-m",
-        "tighnari_models",
-        "--out",
-        str(tmp_path / "demo"),
-        "--epochs",
-        "3",
-    ]
+    command = [sys.executable, "-m", "tighnari_models", "--out", str(tmp_path / "demo"), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "demo/summary.json").read_text())
