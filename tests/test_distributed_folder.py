@@ -20,6 +20,7 @@ from tests.distributed_cases import (  # noqa: E402
     write,
 )
 from tighnari_graph.distributed import DistributedGraph, build  # noqa: E402
+from tighnari_graph.distributed.folder import claimed  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,14 @@ def test_two_builds_in_one_folder_are_refused(client, surveys, tmp_path):
         pytest.raises(FolderInUseError, match=r"out: process \d+ on .* is at work in it"),
     ):
         build(surveys, tmp_path / "out", client=client)
+
+
+def test_half_files_of_killed_workers_are_gone_when_a_build_is_done(tmp_path):
+    with claimed(tmp_path, {}):
+        half = tmp_path / "halo" / ".part-000010.parquet.mwi9sx2e.part"
+        half.parent.mkdir()
+        half.touch()
+    assert not half.exists()
 
 
 def test_what_is_no_build_is_refused(client, surveys, tmp_path):

@@ -56,15 +56,28 @@ def hold(folder: str | Path, *inside: str, wait: bool = False) -> Iterator[None]
     except OSError as error:
         raise OSError(f"{folder}: cannot be written to ({error.strerror or error})") from error
     try:
-        _clear(folder, inside)
+        remove_half_written(folder, *inside)
         (folder / _HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}")
         yield
     finally:
         lock.release()
 
 
-def _clear(folder: Path, inside: tuple[str, ...]) -> None:
-    """Remove the half-written files of a process that was killed."""
+def remove_half_written(folder: Path, *inside: str) -> None:
+    """Remove what a process that was killed left half written, in a folder that is held.
+
+    Args:
+        folder: looked at itself, without what is below it.
+        inside: folders below it that are looked through.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     (Path(name) / ".labels.parquet.x1.part").touch()
+        ...     remove_half_written(Path(name))
+        ...     list(Path(name).iterdir())
+        []
+    """
     for name in _PARTS:
         for part in (*folder.glob(name), *(p for i in inside for p in (folder / i).rglob(name))):
             part.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tighnari_graph.files import written_whole
-from tighnari_graph.holding import hold
+from tighnari_graph.holding import hold, remove_half_written
 
 _FOLDERS = ("edges", "gfv", "halo", "rows", "surveys", "test", "tiles", "work")
 
@@ -16,6 +16,8 @@ _FOLDERS = ("edges", "gfv", "halo", "rows", "surveys", "test", "tiles", "work")
 def claimed(out: Path, settings: dict[str, Any]) -> Iterator[None]:
     """Hold the folder for a build with these settings; new, or the same one again.
 
+    Half-written files of workers that were killed are gone when the block ends well.
+
     Raises:
         FileExistsError: if it holds anything else.
         FolderInUseError: if another process builds there.
@@ -23,6 +25,7 @@ def claimed(out: Path, settings: dict[str, Any]) -> Iterator[None]:
     with hold(out, *_FOLDERS):
         _check(out, settings)
         yield
+        remove_half_written(out, *_FOLDERS)  # by workers that were killed meanwhile
 
 
 def _check(out: Path, settings: dict[str, Any]) -> None:
