@@ -145,10 +145,9 @@ def same_as_at_once(graph: DistributedGraph, source: Path) -> int:
 
 
 def measured(num: int, folder: Path, max_surveys: int) -> dict[str, object]:
-    """Generate, build and check; one row of the table."""
-    source, out = folder / "surveys", folder / "graph"
-    shutil.rmtree(folder, ignore_errors=True)
+    """Generate in a new folder, build and check; one row of the table."""
     folder.mkdir(parents=True)
+    source, out = folder / "surveys", folder / "graph"
     rows = write_surveys(num, source)
     with watched(folder) as watch:
         start = time.perf_counter()
@@ -177,15 +176,16 @@ def main() -> None:
     parser.add_argument("--surveys", type=int, nargs="+", default=[1_000_000])
     parser.add_argument("--folder", type=Path, default=Path("out/distributed"))
     parser.add_argument("--max-surveys", type=int, default=500_000)
-    parser.add_argument("--keep", action="store_true", help="leave the files of the last size")
+    parser.add_argument("--keep", action="store_true", help="leave the files")
     given = parser.parse_args()
     print({k: v for k, v in description().items() if k != "versions"}, flush=True)
     table = []
     for num in given.surveys:
-        table.append(measured(num, given.folder, given.max_surveys))
+        folder = given.folder / f"{num}_surveys"
+        table.append(measured(num, folder, given.max_surveys))
         print(pd.DataFrame(table, dtype=object).T.to_string(header=False), flush=True)
-    if not given.keep:
-        shutil.rmtree(given.folder)
+        if not given.keep:
+            shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -141,12 +141,17 @@ def test_new_surveys_that_cannot_be_predicted_are_refused(client, fitted, tmp_pa
     with pytest.raises(SurveyDataError, match="no column altitude, by which the model compares"):
         predict(model, lacking, tmp_path / "out", client=client)
     twice = write(pd.concat([new[:9], new[:9]]), tmp_path / "twice", rows=3)
-    with pytest.raises(SurveyDataError, match="9 survey ids stand in several pieces"):
+    with pytest.raises(SurveyDataError, match="9 survey ids stand in several rows"):
         predict(model, twice, tmp_path / "twice-out", piece_rows=3, client=client)
+    with pytest.raises(SurveyDataError, match="9 survey ids stand in several rows"):
+        predict(model, twice, tmp_path / "twice-out", piece_rows=1000, client=client)
+    assert not (tmp_path / "twice-out").exists()
     with pytest.raises(SurveyDataError, match="no finished multi-scale rows"):
         PredictedRows.open(tmp_path / "twice-out")
     with pytest.raises(ValueError, match="top must be at least 1"):
         predict(model, lacking, tmp_path / "none", top=0)
+    with pytest.raises(SurveyDataError, match="columns= renames plot, not among altitude, lat"):
+        predict(model, write(new, tmp_path / "in"), tmp_path / "none", columns={"plot": "region"})
 
 
 @pytest.mark.slow

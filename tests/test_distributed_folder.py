@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -20,7 +22,9 @@ from tests.distributed_cases import (  # noqa: E402
     write,
 )
 from tighnari_graph.distributed import DistributedGraph, build  # noqa: E402
+from tighnari_graph.distributed.cluster import done_by  # noqa: E402
 from tighnari_graph.distributed.folder import claimed  # noqa: E402
+from tighnari_graph.distributed.options import list_options  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +148,13 @@ def test_bad_sources_and_options_are_refused(client, surveys, tmp_path):
         ({"radius_km": 0.0}, "radius_km must be a positive"),
         ({"degree": "mean"}, "degree must be one of"),
         ({"max_surveys": 0}, "max_surveys must be at least 1"),
+        ({"piece_rows": -5}, "piece_rows must be at least 1"),
+        ({"exclude_block": -1.0}, "block_km must be a positive number"),
+        ({"exclude_block": 10.0, "gfv": False}, "gfv=False makes none"),
+        ({"lists": {"num_po": 3}}, "lists= are made for test surveys"),
+        ({"test": surveys, "lists": {"source": "both"}}, "'both' need PO surveys"),
+        ({"test": surveys, "lists": {"num_neighbors": -1}}, "are counts, got -1"),
+        ({"columns": {"altitud": "altitude"}}, "columns= renames altitud, not among lat, lon"),
         ({"match": ("year", "county")}, "no column county, which match= asks for"),
         ({"presence_only": surveys}, "give test="),
     ]
@@ -153,7 +164,46 @@ def test_bad_sources_and_options_are_refused(client, surveys, tmp_path):
     without = write(GOOD, tmp_path / "test")
     with pytest.raises(SurveyDataError, match="surveys have a region column and the others"):
         build(surveys, out, test=without)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'num_p'"):
+        build(surveys, out, test=without, lists={"num_p": 3})
     assert not out.exists()
+
+
+def test_options_are_plain_values(tmp_path):
+    given = list_options({"num_po": np.int64(3)}, test=True, presence_only=True)
+    assert json.dumps(given) == '{"source": "po", "num_po": 3}'
+    with pytest.raises(TypeError, match="float"):
+        list_options({"num_po": 3.5}, test=True, presence_only=True)
+
+
+def test_a_source_is_known_by_its_place_wherever_the_call_is_made(
+    client, surveys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(surveys.parent)
+    first = build(surveys.name, tmp_path / "out", client=client)
+    monkeypatch.chdir(tmp_path)
+    again = build(surveys, "out", client=client)
+    pd.testing.assert_frame_equal(first.partitions, again.partitions)
+
+
+def test_the_first_error_waits_for_the_tasks_that_are_at_work(client, tmp_path):
+    """None of them writes into a folder that has been given to another run."""
+
+    def work(number: int) -> None:
+        if number == 0:
+            while not (tmp_path / "begun").exists():
+                time.sleep(0.01)
+            raise ValueError("first")
+        (tmp_path / "begun").touch()
+        time.sleep(0.5)
+        (tmp_path / f"{number}.done").touch()
+
+    with pytest.raises(ValueError, match="first"):
+        done_by(client, work, range(20), "work")
+    done = sorted(tmp_path.glob("*.done"))
+    assert 1 <= len(done) < 19
+    time.sleep(0.7)
+    assert sorted(tmp_path.glob("*.done")) == done
 
 
 def test_a_row_group_too_large_to_read_is_refused(surveys, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Explanations of trained models: shares sum to what `predict` gives, and are Owen's values."""
 
+import dataclasses
 import functools
 import io
 import itertools
@@ -229,6 +230,22 @@ def test_shares_are_owen_values_by_plain_loops():
     assert checked == 4
     base = found.by_neighbor.query("kind == 'prior'").set_index("species")["share"]
     np.testing.assert_allclose(base.sort_index(), probability(False, set()), atol=1e-6)
+
+
+def test_farther_surveys_on_both_sides_of_the_antimeridian_are_shown_between_them():
+    table = surveys(6, 10)
+    east = table.lon - table.lon.mean()
+    data = split_data(dataclasses.replace(table, lon=east % 360 - 180), modalities=("table", "gfv"))
+    data = data.with_split(crowded().split.train, crowded().split.val)
+    seen = seen_of(data)
+    near = {"graph": data.graph, "visible": data.split.train, "neighbors": 1}
+    found = explain_model(model_of(data), seen, int(seen.survey_id[7]), top=None, **near)
+    lon = float(found.neighbors.query("kind == 'cell'")["lon"].iloc[0])
+    rows = data.graph.neighbors_of(int(seen.survey_id[7]))
+    rows = rows[rows["survey_id"].isin(table.survey_id[data.split.train])][1:]
+    place = np.searchsorted(table.survey_id, rows["survey_id"])
+    assert (east[place] > 0).any() and (east[place] < 0).any()
+    assert lon % 360 - 180 == pytest.approx(east[place].mean(), abs=1e-9)
 
 
 def test_division_leaves_the_share_of_the_graph_as_it_is():

@@ -97,6 +97,18 @@ def test_tiles_are_asked_of_that_server_and_drawn_below_the_surveys(
     visit.page.close()
 
 
+def test_a_window_of_more_tiles_than_are_kept_asks_for_each_once(server, browser, tmp_path):
+    url, asked = server
+    tiles = Basemap(url + "/{z}/{x}/{y}.png", "Example Maps")
+    path = explore(surveys(), tmp_path / "map.html", basemap=tiles).path
+    visit = Visit(browser, path, viewport={"width": 5400, "height": 3000})
+    came = "() => ground.tiles.size > 310 && [...ground.tiles.values()].every((t) => t.complete)"
+    visit.page.wait_for_function(came)
+    visit.page.wait_for_timeout(300)  # what came is drawn, and would ask for what was let go
+    assert len(asked) == len(set(asked)) > 310
+    visit.page.close()
+
+
 def test_tiles_that_do_not_come_are_counted_and_the_surveys_are_there(server, browser, tmp_path):
     url, _ = server
     tiles = Basemap(url + "/missing/{z}/{x}/{y}.png", "Example Maps")

@@ -3,6 +3,7 @@
 import ast
 import io
 import pickle
+import sys
 import zipfile
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from pyarrow import parquet
 from tests.fuzz_targets import TARGETS
 from tests.small_models import QUIET, small_config, split_data
 from tighnari_models import fit
-from tighnari_models.cross_fusion import _kept
 
 ROOT = Path(__file__).parents[1]
 
@@ -125,13 +125,17 @@ def test_a_checkpoint_to_resume_from_is_not_executed(tmp_path):
         assert not marker.exists(), payload.__name__
 
 
-def test_kept_logits_are_not_executed(tmp_path):
+def test_kept_logits_are_not_executed_and_predicted_again(tmp_path, monkeypatch, caplog):
     (tmp_path / "logits.json").write_text('{"models": []}')
-    for payload in (npy, bare):
+    module = sys.modules["tighnari_models.cross_fusion"]  # the package has a function of that name
+    monkeypatch.setattr(module, "predict", lambda *_, **__: np.ones((1, 2)))
+    for payload in (npy, bare, lambda _: npy(tmp_path)[:30]):
         (tmp_path / "logits.npy").write_bytes(payload(tmp_path / "executed"))
-        with pytest.raises((ValueError, OSError, KeyError)):
-            np.asarray(_kept(tmp_path / "logits.npy", [], lambda: None, 0, half=False))
-        assert not (tmp_path / "executed").exists(), payload.__name__
+        found = module._kept(tmp_path / "logits.npy", [], lambda: None, 0, half=False)
+        assert found.tolist() == [[1, 1]]
+        assert not (tmp_path / "executed").exists()
+        assert "logits.npy: cannot be read" in caplog.text
+        caplog.clear()
 
 
 def test_the_sources_open_nothing_that_can_hold_code():

@@ -4,7 +4,8 @@
 const STEADY = 6; // pixels that a tap may wander
 const TWICE_MS = 350; // between the taps of a double tap
 const TWICE_APART = 30; // pixels
-const NEAR = { mouse: 12, pen: 14, touch: 22 }; // pixels around a survey that are still it
+const NEAR = { pen: 14, touch: 22 }; // pixels around a survey that are still it
+const near = (event) => NEAR[event.pointerType] ?? 12; // of a mouse, or what does not say
 
 class Gestures {
   // told: { move(ranges), tap(pixel, reach), point(pixel or null, reach), rest() }
@@ -41,7 +42,7 @@ class Gestures {
     const pixel = this.pixel(event);
     const before = this.fingers.get(event.pointerId);
     if (before === undefined) {
-      if (event.pointerType !== "touch") this.told.point(pixel, NEAR[event.pointerType]);
+      if (event.pointerType !== "touch") this.told.point(pixel, near(event));
       return;
     }
     if (this.steady && Math.hypot(pixel.x - this.start.x, pixel.y - this.start.y) < STEADY) return;
@@ -72,7 +73,7 @@ class Gestures {
       && Math.hypot(pixel.x - last.pixel.x, pixel.y - last.pixel.y) < TWICE_APART;
     this.tapped = again ? null : { pixel, time: event.timeStamp };
     if (again) this.told.move(this.view.zoomed(event.shiftKey ? 2 : 0.5, pixel));
-    else this.told.tap(pixel, NEAR[event.pointerType]);
+    else this.told.tap(pixel, near(event));
   }
 
   wheel(event) {

@@ -2,8 +2,8 @@
 "use strict";
 
 const TILE = 256; // pixels of a tile, at its own zoom
-const MOST_TILES = 300; // kept in memory
-const TILES_ACROSS = 2; // levels of coarser tiles to stand in for one that has not come
+const MOST_TILES = 300; // kept in memory, unless more are in view
+const COARSER_LEVELS = 2; // of coarser tiles to stand in for one that has not come
 
 class Ground {
   constructor(canvas, view, basemap, redraw) {
@@ -65,6 +65,7 @@ class Ground {
     const cell = (from, to) => [Math.max(Math.floor(from / side), 0), Math.min(Math.floor(to / side), last)];
     const [west, east] = cell(now.x[0] + 180, now.x[1] + 180);
     const [north, south] = cell(MERCATOR_TOP - now.y[1], MERCATOR_TOP - now.y[0]);
+    let drawn = 0;
     pen.globalAlpha = DARK.matches ? 0.35 : 0.75; // points must stand out
     for (let row = north; row <= south; row++) for (let column = west; column <= east; column++) {
       const x = Math.round(left + (column * side - 180) * across);
@@ -73,8 +74,11 @@ class Ground {
       const bottom = Math.round(top + (MERCATOR_TOP - (row + 1) * side) * down);
       if (right < 0 || bottom < 0 || x > area.width || y > area.height) continue;
       this.drawTile(pen, { zoom, column, row }, [x, y, right - x, bottom - y]);
+      drawn++;
     }
     pen.globalAlpha = 1;
+    const least = Math.max(this.tiles.size - Math.max(MOST_TILES, drawn), 0);
+    for (const key of [...this.tiles.keys()].slice(0, least)) this.tiles.delete(key);
   }
 
   // The tile, or until it comes the part of a coarser one that is there.
@@ -84,7 +88,7 @@ class Ground {
       pen.drawImage(own, ...target);
       return;
     }
-    for (let up = 1; up <= Math.min(TILES_ACROSS, zoom); up++) {
+    for (let up = 1; up <= Math.min(COARSER_LEVELS, zoom); up++) {
       const coarse = this.tiles.get(`${zoom - up}/${column >> up}/${row >> up}`);
       if (!coarse || !coarse.naturalWidth) continue;
       const part = coarse.naturalWidth / 2 ** up;
@@ -109,7 +113,6 @@ class Ground {
     }
     this.tiles.delete(key); // the oldest use first
     this.tiles.set(key, image);
-    if (this.tiles.size > MOST_TILES) this.tiles.delete(this.tiles.keys().next().value);
     return image;
   }
 }

@@ -2,7 +2,7 @@
 
 import errno
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +22,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         OSError: if the disk is full; names the file, of which the earlier content is as it was.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     with written_whole(Path(folder) / "a.txt") as part:
         ...         _ = part.write_text("whole")
@@ -30,12 +31,12 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    part = Path(name)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part.touch(exist_ok=False)
+    mode = part.stat().st_mode & 0o777  # as the user's umask leaves it
     try:
         yield part
-        part.chmod(0o644)
+        part.chmod(mode)  # what safetensors makes is for its owner alone
         part.replace(path)
     except (OSError, RuntimeError, SafetensorError) as error:
         if (full := _is_full(error)) is not None:
@@ -49,6 +50,7 @@ def write_array(path: str | Path, array: np.ndarray) -> None:
     """An array as a whole ``.npy`` file, never pickled.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_array(Path(folder) / "a.npy", np.arange(3))
         ...     np.load(Path(folder) / "a.npy")
@@ -67,6 +69,7 @@ def read_array(path: str | Path) -> np.ndarray:
             of its own: SyntaxError, ``tokenize.TokenError``, MemoryError.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_array(Path(folder) / "a.npy", np.arange(3))
         ...     read_array(Path(folder) / "a.npy")
@@ -84,6 +87,7 @@ def new_memmap(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap
             the process (SIGBUS).
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     new_memmap(Path(folder) / "a.npy", (2, 3), np.dtype(np.float16)).shape
         (2, 3)

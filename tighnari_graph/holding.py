@@ -56,8 +56,9 @@ def hold(folder: str | Path, *inside: str, wait: bool = False) -> Iterator[None]
     except OSError as error:
         raise OSError(f"{folder}: cannot be written to ({error.strerror or error})") from error
     try:
+        me = f"process {os.getpid()} on {socket.gethostname()}"
+        (folder / _HOLDER).write_text(me, encoding="utf-8")
         remove_half_written(folder, *inside)
-        (folder / _HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}")
         yield
     finally:
         lock.release()

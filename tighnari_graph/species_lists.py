@@ -55,19 +55,13 @@ def species_lists(
         >>> species_lists(hetero, num_po=2, min_po_count=1).to_dense()
         tensor([[0., 1.]])
     """
-    if source not in SOURCES:
-        raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
+    rules = list_rules(num_neighbors, min_count, num_po, min_po_count, source)
     if not isinstance(hetero, HeteroData):
         raise TypeError(
             f"species_lists takes what graph.attach returns, got {type(hetero).__name__}"
         )
-    if min(num_neighbors, num_po) < 0:
-        raise ValueError(f"num_neighbors and num_po are counts, got {num_neighbors}, {num_po}")
-    rules = {"survey": (num_neighbors, min_count), "po": (num_po, min_po_count)}
     lists = None
     for node_type, (num, exceed) in rules.items():
-        if source not in (node_type, "both"):
-            continue
         if (node_type, "near", "test") not in hetero.edge_types:
             raise ValueError(f"no {node_type} → test edges; graph.attach(...) adds them")
         counted = _nearest(hetero, node_type, num) @ scipy_csr(hetero[node_type].y)
@@ -75,6 +69,30 @@ def species_lists(
         counted.eliminate_zeros()
         lists = counted if lists is None else lists.maximum(counted)
     return torch_csr(lists)
+
+
+def list_rules(
+    num_neighbors: int = 5,
+    min_count: int = 4,
+    num_po: int = 10,
+    min_po_count: int = 8,
+    source: str = "po",
+) -> dict[str, tuple[int, int]]:
+    """Node type → how many of the nearest are asked, and how many must be exceeded.
+
+    Raises:
+        ValueError: on an unknown source or a negative number of surveys.
+
+    Example:
+        >>> list_rules(source="both")
+        {'survey': (5, 4), 'po': (10, 8)}
+    """
+    if source not in SOURCES:
+        raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
+    if min(num_neighbors, num_po) < 0:
+        raise ValueError(f"num_neighbors and num_po are counts, got {num_neighbors}, {num_po}")
+    rules = {"survey": (num_neighbors, min_count), "po": (num_po, min_po_count)}
+    return {name: rule for name, rule in rules.items() if source in (name, "both")}
 
 
 def _nearest(hetero: HeteroData, node_type: str, num: int) -> sparse.csr_matrix:

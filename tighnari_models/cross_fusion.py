@@ -1,5 +1,6 @@
 """One model per fold, the later ones fine-tuned from the first, their logits averaged."""
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -8,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import write_array
@@ -31,6 +33,7 @@ from tighnari_models.tighnari import Tighnari
 from tighnari_models.trainer import hold_for_run, is_first_process, wait_for_all
 
 GROUPS = ("block", "random")
+_LOG = logging.getLogger(__name__)
 _DEFAULTS = TrainingOptions()
 _PAUSE = 0.5  # seconds between looks at folds that other processes train
 
@@ -213,13 +216,17 @@ def _kept(
                     write_array(path, predict(models, dataset(), num_workers=num_workers))
                 write_json(beside, {"models": digests})
     wait_for_all()
-    return np.load(path, mmap_mode="r")
+    return open_memmap(path, mode="r")
 
 
 def _is_of(path: Path, digests: list[str]) -> bool:
     """Whether there are logits of these models; none where nothing tells of which they are."""
     try:
         beside = read_json(path.with_suffix(".json"), {"models": list}, "")
+        open_memmap(path, mode="r")
     except (FileNotFoundError, SurveyDataError):
         return False
-    return path.exists() and beside["models"] == digests
+    except Exception as error:  # numpy parses the header as Python: errors of many kinds
+        _LOG.warning("%s: cannot be read (%s); predicted again", path, error)
+        return False
+    return bool(beside["models"] == digests)

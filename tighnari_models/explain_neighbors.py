@@ -100,15 +100,19 @@ class NeighborGroups:
         first = np.searchsorted(self.group, np.arange(self.num))
         alone = size == 1
         ids = np.where(alone, self.here.survey_id[first], NO_ID)
-        pos = self.here.sources.pos.numpy(force=True)[self.here.source]
+        home = self.here.targets.pos.numpy(force=True)[self.here.node]
+        away = self.here.sources.pos.numpy(force=True)[self.here.source] - home
+        away[:, 1] = _around(away[:, 1])  # neighbours lie on both sides of the antimeridian
         mean = sparse.csr_matrix((1 / size[self.group], (self.group, np.arange(len(self.group)))))
         farther = pd.Series(size).astype(str) + " farther surveys"
         told = farther.where(~alone, IN_WORDS["survey"] + pd.Series(ids, dtype=str))
         source, column = np.nonzero(share)
+        pos = mean @ away + home
+        pos[:, 1] = _around(pos[:, 1])
         return Parts(
             contributor_rows(
                 np.where(alone, "survey", "cell").astype(object), ids, told,
-                mean @ self.here.distance_km, mean @ pos,
+                mean @ self.here.distance_km, pos,
             ),
             entry_rows(source, column, share[source, column]),
         )  # fmt: skip
@@ -120,3 +124,8 @@ class NeighborGroups:
         weight = torch.from_numpy(self.here.weight)[neighbor]
         size = (len(self.group), len(member))
         return GFVConv(self.degree)(labels, torch.stack([neighbor, target]), weight, size=size)
+
+
+def _around(degrees: np.ndarray) -> np.ndarray:
+    """Degrees of longitude from −180 up to 180."""
+    return (degrees + 180) % 360 - 180

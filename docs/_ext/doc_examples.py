@@ -1,7 +1,9 @@
 """The examples of a page, run one after the other as they stand, beside a small virtual Europe."""
 
+import ast
 import contextlib
 import io
+import itertools
 import re
 from pathlib import Path
 
@@ -9,7 +11,6 @@ from tighnari_graph.virtual import virtual_europe
 
 _BLOCKS = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _OWN = {"lat": "latitude", "lon": "longitude", "year": "survey_year", "speciesId": "taxon"}
-_EXPECTED = re.compile(r"^# (tensor\(.*|[\[(].*|True)$", re.MULTILINE)
 
 
 def examples(page: Path) -> str:
@@ -20,7 +21,7 @@ def examples(page: Path) -> str:
 def run_examples(page: Path, folder: Path) -> None:
     """Run them beside files of the competition's layout and `my_surveys.csv`, a reader's own table.
 
-    What they print is compared with what the comments after them say.
+    What they print is compared, in order, with the comments right below each ``print``.
 
     Raises:
         AssertionError: where a comment says what is printed, and it is not.
@@ -34,6 +35,18 @@ def run_examples(page: Path, folder: Path) -> None:
     printed = io.StringIO()
     with contextlib.chdir(folder), contextlib.redirect_stdout(printed):
         exec(compile(code, page.name, "exec"), {"__name__": "__main__"})
-    for line in _EXPECTED.findall(code):
-        if line not in printed.getvalue():
+    lines = iter(printed.getvalue().splitlines())
+    for line in expected(code):
+        if line not in lines:  # goes on behind the line that was met last
             raise AssertionError(f"{page.name} says {line!r}, it printed {printed.getvalue()!r}")
+
+
+def expected(code: str) -> list[str]:
+    """The comments that stand right below a ``print``."""
+    lines, found = code.splitlines(), []
+    for step in ast.parse(code).body:
+        call = step.value if isinstance(step, ast.Expr) else None
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "print":
+            said = itertools.takewhile(lambda line: line.startswith("# "), lines[step.end_lineno :])
+            found += [line[2:] for line in said]
+    return found

@@ -1,6 +1,7 @@
 """Pages that are made at build time, links between files of the repository, examples that run."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -73,7 +74,9 @@ def check_pages(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect the above."""
     draw_flow(Path(app.srcdir) / "_generated/flow.svg")
-    (Path(app.srcdir) / "_generated/maps").mkdir(exist_ok=True)
+    maps = Path(app.srcdir) / "_generated/maps"  # copied whole: none of an earlier build
+    shutil.rmtree(maps, ignore_errors=True)
+    maps.mkdir()
     app.connect("env-before-read-docs", run_pages)
     app.connect("source-read", read_page)
     app.connect("build-finished", check_pages)

@@ -2,18 +2,21 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tighnari_graph.distributed.attached import build_test_tile
-from tighnari_graph.distributed.chunks import Reading, open_chunk, write_chunk
+from tighnari_graph.distributed.chunks import Chunk, Reading, open_chunk, write_chunk
 from tighnari_graph.distributed.cluster import connected, done_by
 from tighnari_graph.distributed.folder import claimed
 from tighnari_graph.distributed.job import FORM, Job, chunk_path
 from tighnari_graph.distributed.opened import DistributedGraph
+from tighnari_graph.distributed.options import Options, gfv_options, list_options
 from tighnari_graph.distributed.plan import plan_tiles
 from tighnari_graph.distributed.repeats import id_buckets, refuse_repeats
 from tighnari_graph.distributed.request import NAMES, Request, categories
@@ -21,8 +24,6 @@ from tighnari_graph.distributed.source import PIECE_ROWS, DataSet, Piece, Source
 from tighnari_graph.distributed.tile import build_tile
 from tighnari_graph.files import written_whole
 from tighnari_graph.geodesy import EARTH_RADIUS_KM
-from tighnari_graph.gfv import DEGREES
-from tighnari_graph.neighbor_reach import Reach
 from tighnari_graph.spec import DEFAULT_MATCH, GraphSpec
 
 if TYPE_CHECKING:
@@ -83,35 +84,30 @@ def build(
         FolderInUseError: if another process builds there.
         SurveyDataError: on rows that `SurveyTable.from_long` refuses, an id that stands for two
             surveys, or a tile that does not fit into memory.
-        ValueError: on options out of range, or species outside ``species_ids``.
+        TypeError: on options that are no numbers, or of no `species_lists`.
+        ValueError: on options out of range or without effect, or species outside ``species_ids``.
 
     Source: Liu et al. 2024, section 3.2, algorithms 1 and 2.
     """
-    Reach(radius_km, earth_radius_km)
+    options = Options(
+        float(radius_km), float(earth_radius_km), gfv_options(gfv, degree, exclude_block),
+        list_options(lists, test is not None, presence_only is not None),
+        index(max_surveys), index(piece_rows),
+    )  # fmt: skip
     match = (match,) if isinstance(match, str) else tuple(match)
     given = None if species_ids is None else np.asarray(species_ids)
     request = Request(source, test, presence_only, match, dict(columns or {}), given)
-    if degree not in DEGREES:
-        raise ValueError(f"degree must be one of {', '.join(DEGREES)}, got {degree!r}")
-    if max_surveys < 1:
-        raise ValueError(f"max_surveys must be at least 1, got {max_surveys}")
-    if lists is None:
-        lists = {"source": "survey" if presence_only is None else "po"}
     out = Path(out).absolute()
-    data = request.data_sets(piece_rows)
+    data = request.data_sets(options.piece_rows)
     settings = {
-        "form": FORM, "radius_km": float(radius_km), "earth_radius_km": float(earth_radius_km),
-        "match": list(request.match), "columns": request.columns,
-        "species_ids": None if given is None else given.tolist(),
-        "gfv": {"degree": degree, "exclude_block": exclude_block} if gfv else None,
-        "lists": None if test is None else dict(lists), "max_surveys": max_surveys,
-        "piece_rows": piece_rows,
+        "form": FORM, "match": list(request.match), "columns": request.columns,
+        "species_ids": None if given is None else given.tolist(), **options.to_dict(),
         "files": {kind: [list(file) for file in one.files] for kind, one in data.items()},
     }  # fmt: skip
     with claimed(out, settings):
         if not (out / "manifest.json").exists():
             with connected(client) as workers:
-                _build(out, request, data, settings, workers)
+                _build(out, request, data, options, workers)
         shutil.rmtree(out / "work", ignore_errors=True)
     return DistributedGraph.open(out)
 
@@ -120,7 +116,7 @@ def _build(
     out: Path,
     request: Request,
     data: dict[str, DataSet],
-    settings: dict[str, Any],
+    options: Options,
     workers: "Client",
 ) -> None:
     """Read, check, plan, build; what is done is written last of all."""
@@ -134,7 +130,7 @@ def _build(
     ids, names = request.vocabulary(chunks)
     specs = {
         kind: GraphSpec(
-            settings["radius_km"], settings["earth_radius_km"], request.match,
+            options.radius_km, options.earth_radius_km, request.match,
             categories(chunks[kind], one.name),
             *((np.zeros(0, dtype=np.int64), None) if kind == "test" else (ids, names)),
         )
@@ -142,7 +138,7 @@ def _build(
     }  # fmt: skip
     job = Job(
         out, specs, {kind: request.keys(kind, one) for kind, one in data.items()},
-        {kind: len(one.pieces) for kind, one in data.items()}, settings["gfv"], settings["lists"],
+        {kind: len(one.pieces) for kind, one in data.items()}, options.gfv, options.lists,
     )  # fmt: skip
     job.write()
     for kind, one in data.items():
@@ -151,13 +147,34 @@ def _build(
             job.chunk_paths(kind), one.name,
         )  # fmt: skip
     done: dict[str, Any] = {"form": FORM, "test": None}
-    tiles = plan_tiles(chunks["survey"], settings["max_surveys"])
+    tiles = plan_tiles(chunks["survey"], options.max_surveys)
     done["tiles"] = done_by(workers, build_tile, tiles, "edges", out)
     if "test" in data:
-        tiles = plan_tiles(chunks["test"], settings["max_surveys"])
+        tiles = plan_tiles(chunks["test"], options.max_surveys)
         done["test"] = done_by(workers, build_test_tile, tiles, "test surveys", out)
+    done["notes"] = {kind: _notes(chunks[kind]) for kind in data}
+    done["notes"]["survey"] |= _notes_of_whole(done["notes"]["survey"], done["tiles"])
     with written_whole(out / "manifest.json") as part:
         part.write_text(json.dumps(done))
+
+
+def _notes(chunks: list[Chunk]) -> dict[str, int]:
+    """What was said of rows; a survey whose rows stand in two pieces may count twice."""
+    total: Counter[str] = Counter()
+    for chunk in chunks:
+        total.update(chunk.notes)
+    return dict(total)
+
+
+def _notes_of_whole(notes: dict[str, int], tiles: list[dict[str, Any]]) -> dict[str, int]:
+    """The notes that are exact once the rows of each survey are together."""
+    found = {
+        "repeated rows": notes.get("rows", 0) - notes.get("rows without a species", 0)
+        - sum(tile["labels"] for tile in tiles),
+        "surveys without species": sum(tile["without_species"] for tile in tiles),
+        "surveys without region": sum(tile["without_region"] for tile in tiles),
+    }  # fmt: skip
+    return {name: count for name, count in found.items() if name in notes}
 
 
 def _read(item: tuple[Piece, Path], reading: Reading) -> None:

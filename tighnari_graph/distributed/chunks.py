@@ -18,6 +18,7 @@ import pyarrow as pa
 from tighnari_graph.columns import text_codes
 from tighnari_graph.distributed.cubes import cube_numbers
 from tighnari_graph.distributed.source import Piece
+from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import write_array, written_whole
 from tighnari_graph.geodesy import unit_vectors
 from tighnari_graph.surveys import SurveyTable
@@ -56,6 +57,7 @@ class Chunk:
         vocabulary: species of the codes in this chunk, ids or names.
         surveys: how many there are.
         buckets: where each bucket of ids begins, and the end.
+        notes: what its rows were, as `SurveyTable.notes` counts it.
     """
 
     path: Path
@@ -64,6 +66,7 @@ class Chunk:
     vocabulary: list[Any]
     surveys: int
     buckets: list[int]
+    notes: dict[str, int]
 
     def rows(self) -> pa.RecordBatch:
         """The surveys, mapped into memory."""
@@ -85,7 +88,8 @@ def write_chunk(piece: Piece, path: Path, reading: Reading) -> None:
     """Read a piece, check it, and write its surveys; nothing is done if that has been done.
 
     Raises:
-        SurveyDataError: if the rows break a rule of `SurveyTable.from_long`.
+        SurveyDataError: if the rows break a rule of `SurveyTable.from_long`, or a survey has two
+            values of a column that groups share.
         ValueError: on species outside the vocabulary.
     """
     if path.with_suffix(".json").exists():
@@ -97,6 +101,7 @@ def write_chunk(piece: Piece, path: Path, reading: Reading) -> None:
         {old: new for old, new in reading.columns if old in frame},
         source=piece.path,
     )
+    _refuse_varying(table.notes, reading.match, piece.path)
     first_row = np.flatnonzero(~frame[_theirs(reading, "surveyId")].duplicated().to_numpy())
     names: dict[str, list[Any]] = {}
     columns = {"year": table.year}
@@ -133,6 +138,7 @@ def write_chunk(piece: Piece, path: Path, reading: Reading) -> None:
         "vocabulary": vocabulary.tolist(),
         "surveys": len(table),
         "buckets": buckets,
+        "notes": table.notes,
     }
     with written_whole(path.with_suffix(".json")) as part:
         part.write_text(json.dumps(about))
@@ -147,14 +153,23 @@ def open_chunk(path: Path) -> Chunk:
 def _opened(path: Path, changed: int) -> Chunk:
     about = json.loads(path.with_suffix(".json").read_text())
     groups = {tuple(key): (first, last) for key, first, last in about["groups"]}
-    return Chunk(
-        path, groups, about["names"], about["vocabulary"], about["surveys"], about["buckets"]
-    )
+    rest = (about[name] for name in ("names", "vocabulary", "surveys", "buckets", "notes"))
+    return Chunk(path, groups, *rest)
 
 
 def survey_count(chunks: Iterable[Chunk]) -> int:
     """Surveys of several chunks; one that stands in two of them counts twice."""
     return sum(chunk.surveys for chunk in chunks)
+
+
+def _refuse_varying(notes: dict[str, int], match: tuple[str, ...], source: str) -> None:
+    """Which row comes first would depend on how the data set is cut into pieces."""
+    for name in match:
+        if varying := notes.get(f"surveys whose {name} varies (first row kept)"):
+            raise SurveyDataError(
+                f"{source}: {varying} surveys have several values of {name}, which match= asks "
+                "for; a survey's rows must agree"
+            )
 
 
 def _theirs(reading: Reading, name: str) -> str:
@@ -204,7 +219,8 @@ def _write_ids(
 
 def _text_digest(values: list[Any]) -> np.ndarray:
     """A number of each name that is the same in every chunk; the last is that of a missing one."""
-    texts = pd.Series([repr(value) for value in values] + ["missing"], dtype=object)
+    whole = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]
+    texts = pd.Series([repr(value) for value in whole] + ["missing"], dtype=object)
     return pd.util.hash_array(texts.to_numpy(), categorize=False)
 
 

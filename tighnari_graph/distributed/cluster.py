@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,7 +34,7 @@ def connected(client: "Client | None") -> Iterator["Client"]:
         return
     with (
         LocalCluster(
-            threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR
+            threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL
         ) as cluster,
         Client(cluster) as own,
     ):
@@ -45,7 +46,8 @@ def done_by(
 ) -> list[R]:
     """``work(item, *given)`` for every item, on the workers, in the order of the items.
 
-    A worker that dies has its tasks done again by another one. The first error stops the rest.
+    A worker that dies has its tasks done again by another one. The first error stops the rest, and
+    is raised when no task is at work any longer.
 
     Raises:
         RuntimeError: if a task took several workers down with it.
@@ -70,5 +72,17 @@ def done_by(
             "is finished stays, and the same call goes on from there"
         ) from error
     finally:
-        client.cancel([future for future in futures if not future.done()])
+        _stop(client, [future for future in futures if not future.done()])
     return [results[i] for i in range(len(items))]
+
+
+def _stop(client: "Client", futures: list["Future"]) -> None:
+    """Tasks that have not begun never do; those at work, which nothing can stop, are waited for."""
+    from distributed import wait
+
+    if not futures:
+        return
+    at_work = {key for keys in client.processing().values() for key in keys}
+    client.cancel([future for future in futures if future.key not in at_work])
+    with suppress(CancelledError):
+        wait([future for future in futures if future.key in at_work])

@@ -22,6 +22,7 @@ from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.neighbors import radius_edges
 from tighnari_graph.sparse import torch_csr
 from tighnari_graph.spec import GraphSpec, edge_attributes, survey_nodes
+from tighnari_graph.surveys import SurveyTable
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,12 +35,14 @@ class DistributedGraph:
         partitions: a row per partition: what its surveys share, and counts. ``halo`` counts the
             neighbours that lie in other partitions.
         test_partitions: the same of the test surveys.
+        notes: kind of survey → what its rows were, as `SurveyTable.notes` counts it.
     """
 
     out: Path
     job: Job
     partitions: pd.DataFrame
     test_partitions: pd.DataFrame
+    notes: dict[str, dict[str, int]]
 
     @classmethod
     def open(cls, out: str | Path) -> "DistributedGraph":
@@ -58,13 +61,12 @@ class DistributedGraph:
             done = json.loads(path.read_text())
             if done["form"] != FORM:
                 raise ValueError(f"form {done['form']!r}, expected {FORM!r}")
-            frames = [
-                _partitions(done["tiles"], job.keys["survey"]),
-                _partitions(done["test"] or [], job.keys.get("test", ())),
-            ]
+            tiles = _partitions(done["tiles"], job.keys["survey"])
+            test_tiles = _partitions(done["test"] or [], job.keys.get("test", ()))
+            notes = {kind: dict(counts) for kind, counts in done["notes"].items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SurveyDataError(f"{path}: no list of partitions ({error})") from error
-        return cls(out, job, *frames)
+        return cls(out, job, tiles, test_tiles, notes)
 
     @property
     def spec(self) -> GraphSpec:
@@ -90,6 +92,9 @@ class DistributedGraph:
         ``graph.owned`` marks the surveys of the partition: they have all their neighbours. The
         others, the halo, have only those that are here. Without a halo the graph is the part of
         the whole that this year and region are.
+
+        Raises:
+            IndexError: on a number that no partition has.
         """
         columns = self._read("surveys", number)
         num = len(columns)
@@ -127,8 +132,11 @@ class DistributedGraph:
             - **output:** :math:`(n, S)` sparse CSR float32
 
         Raises:
-            ValueError: if the build made none.
+            IndexError: on a number that no partition has.
+            ValueError: if the build made none, or on another target.
         """
+        if target not in ("survey", "test"):
+            raise ValueError(f"target must be 'survey' or 'test', got {target!r}")
         if self.job.gfv is None:
             raise ValueError(f"{self.out}: built with gfv=False")
         scaler = GFVScaler(normalize)
@@ -142,7 +150,14 @@ class DistributedGraph:
         return scaler.transform(torch_csr(matrix))
 
     def lists(self, number: int) -> Float[Tensor, "n s"]:
-        """Species lists of a partition of the test surveys, 0/1, as of `species_lists`."""
+        r"""Species lists of a partition of the test surveys, 0/1, as of `species_lists`.
+
+        Shapes:
+            - **output:** :math:`(n, S)` sparse CSR float32
+
+        Raises:
+            IndexError: on a number that no partition of the test surveys has.
+        """
         return torch_csr(feature_matrix(self._read("test", number), self.spec, "list_"))
 
     def edges(self) -> ds.Dataset:
@@ -188,7 +203,7 @@ def _with_edges_of_halo(
     edge_index: np.ndarray,
     distance: np.ndarray,
     owned: np.ndarray,
-    table: Any,
+    table: SurveyTable,
     spec: GraphSpec,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Besides the edges into own surveys those into the halo, from own surveys and among it."""
@@ -202,6 +217,3 @@ def _with_edges_of_halo(
     distance = np.concatenate([distance, distance[back], km])
     order = np.lexsort(edge_index)
     return edge_index[:, order], distance[order]
-
-
-__all__ = ["DistributedGraph"]

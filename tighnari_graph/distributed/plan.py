@@ -44,12 +44,7 @@ def plan_tiles(chunks: list[Chunk], max_surveys: int) -> list[Tile]:
     """A tile for each group, or several of about equal size for one of more surveys.
 
     Surveys of one cube of 6 m are never cut apart, so a tile can be larger.
-
-    Raises:
-        ValueError: if ``max_surveys`` is not positive.
     """
-    if max_surveys < 1:
-        raise ValueError(f"max_surveys must be at least 1, got {max_surveys}")
     members: dict[Key, list[Chunk]] = defaultdict(list)
     for chunk in chunks:
         for key in chunk.groups:

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +14,10 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from tighnari_graph.columns import whole_numbers
 from tighnari_graph.distributed.cluster import connected, done_by
 from tighnari_graph.distributed.folder import claimed
-from tighnari_graph.distributed.source import DataSet, Piece, Source
+from tighnari_graph.distributed.source import DataSet, Piece, Source, refuse_unknown
 from tighnari_graph.distributed.tables import feature_columns, feature_matrix, write_columns
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import written_whole
@@ -113,22 +116,28 @@ def predict(
         SurveyDataError: on rows that `SurveyTable.from_long` refuses, a column that the model
             compares and the surveys lack, a survey in two rows, or surveys for training that the
             model was not fitted on.
+        ValueError: on options out of range.
     """
-    if top < 1:
-        raise ValueError(f"top must be at least 1, got {top}")
+    for name, value in (("top", top), ("piece_rows", piece_rows)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
     out = Path(out).absolute()
     names = {name for one in model.covariates.values() for name in one.names} - {"year"}
     data = DataSet.find(source, sorted(names | {"region"}), columns, piece_rows)
+    refuse_unknown(columns, data)
     lacking = sorted(names - data.columns)
     if lacking:
         raise SurveyDataError(
             f"{data.name}: no column {', '.join(lacking)}, by which the model compares surveys"
         )
     settings = {
-        "form": FORM, "columns": columns or {}, "top": top, "piece_rows": piece_rows,
+        "form": FORM, "columns": dict(columns or {}), "top": int(top),
+        "piece_rows": int(piece_rows),
         "training": training, "files": [list(file) for file in data.files],
         "model": _fingerprint(model),
     }  # fmt: skip
+    if not (out / "manifest.json").exists():
+        _refuse_twice(data, columns or {})
     with claimed(out, settings):
         if not (out / "manifest.json").exists():
             model.save(out / _MODEL)
@@ -136,7 +145,6 @@ def predict(
                 items = list(enumerate(data.pieces))
                 given = (out, dict(columns or {}), top, training)
                 done_by(workers, _predict_piece, items, "multi-scale", *given)
-            _refuse_twice(out, data.name)
             about = {
                 "form": FORM, "parts": len(data.pieces), "species_ids": model.species_ids.tolist(),
             }  # fmt: skip
@@ -171,21 +179,25 @@ def _model(path: Path, changed: int) -> MultiScale:
 
 
 def _fingerprint(model: MultiScale) -> str:
-    """Of the parameters and the surveys it predicts from."""
-    digest = hashlib.sha256(model.species_ids.tobytes())
-    for key, value in sorted(model.chain.state_dict().items()):
-        digest.update(key.encode() + value.numpy(force=True).tobytes())
-    for key, pyramid in sorted(model.pyramids.items()):
-        digest.update(key.encode() + pyramid.vectors.tobytes() + pyramid.labels.indices.tobytes())
-    return digest.hexdigest()
+    """Of all that is saved of it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / _MODEL
+        model.save(path)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _refuse_twice(out: Path, name: str) -> None:
-    ids = ds.dataset(out / "rows", format="parquet").to_table(["survey_id"])["survey_id"]
-    found, count = np.unique(ids.to_numpy(), return_counts=True)
+def _refuse_twice(data: DataSet, columns: Mapping[str, str]) -> None:
+    """A survey in two rows, before anything is predicted."""
+    column = next((old for old, new in columns.items() if new == "surveyId"), "surveyId")
+    ids = [np.zeros(0, dtype=np.int64)]
+    for piece in data.pieces:
+        values, missing = whole_numbers(piece.only(column).read()[column], piece.path, None)
+        ids.append(values[~missing])
+    found, count = np.unique(np.concatenate(ids), return_counts=True)
     if (count > 1).any():
         first = ", ".join(map(str, found[count > 1][:5].tolist()))
         raise SurveyDataError(
-            f"{name}: {(count > 1).sum()} survey ids stand in several pieces (surveyId {first}); "
-            "give new surveys one row each"
+            f"{data.name}: {(count > 1).sum()} survey ids stand in several rows (surveyId "
+            f"{first}); give new surveys one row each"
         )

@@ -34,6 +34,8 @@ def refuse_repeats(run: tuple[int, int], paths: tuple[Path, ...], name: str) -> 
     Raises:
         SurveyDataError: naming how many, and the first of them.
     """
+    if not paths:
+        return
     found = np.concatenate([open_chunk(path).ids(*run) for path in paths])
     order = np.lexsort((found[:, 1], found[:, 0]))
     ids, digest = found[order].T

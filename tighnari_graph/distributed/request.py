@@ -9,7 +9,7 @@ import pandas as pd
 
 from tighnari_graph.columns import is_text, text_codes
 from tighnari_graph.distributed.chunks import Chunk, Reading
-from tighnari_graph.distributed.source import DataSet, Source
+from tighnari_graph.distributed.source import DataSet, Source, refuse_unknown
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.surveys import REQUIRED
 from tighnari_graph.vocabulary import vocabulary_of
@@ -39,8 +39,8 @@ class Request:
         """The data sets by kind, checked against each other.
 
         Raises:
-            SurveyDataError: if a column of ``match`` is missing, or some have a region and others
-                not; PO surveys without test surveys, or without species.
+            SurveyDataError: if a column of ``match`` or ``columns`` is missing, or some have a
+                region and others not; PO surveys without test surveys, or without species.
         """
         if self.presence_only is not None and self.test is None:
             raise SurveyDataError("build: presence-only surveys attach to test surveys; give test=")
@@ -55,6 +55,7 @@ class Request:
             for kind, where in given.items()
             if where is not None
         }
+        refuse_unknown(self.columns, *data.values())
         for kind in ("survey", "test"):
             lacking = [n for n in more if kind in data and n not in data[kind].columns]
             if lacking:

@@ -4,7 +4,7 @@ Only footers are read here; a worker reads the rows of one piece.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -50,10 +50,19 @@ class Piece:
         """
         try:
             with pq.ParquetFile(self.path) as file:
-                frame = file.read_row_groups(list(self.row_groups), list(self.wanted)).to_pandas()
+                table = file.read_row_groups(list(self.row_groups), list(self.wanted))
         except (pa.ArrowException, OSError) as error:
             raise SurveyDataError(f"{self.path}: cannot be read: {error}") from error
-        return frame.assign(**dict(self.keys))
+        for place, column in enumerate(table.schema):
+            if pa.types.is_decimal(column.type):  # a number like any other
+                values = table[column.name].cast(pa.float64())
+                table = table.set_column(place, column.name, values)
+        return table.to_pandas().assign(**dict(self.keys))
+
+    def only(self, column: str) -> "Piece":
+        """The same rows with one column, under the file's name."""
+        wanted = tuple(name for name in self.wanted if name == column)
+        return replace(self, wanted=wanted, keys=tuple(k for k in self.keys if k[0] == column))
 
 
 @dataclass(frozen=True)
@@ -64,12 +73,14 @@ class DataSet:
         name: what errors call it.
         pieces: in the order of the rows.
         columns: that it has and that were asked for, under our names.
+        names: of all columns that some file has, under its own names.
         files: path, bytes and time of change of each file.
     """
 
     name: str
     pieces: tuple[Piece, ...]
     columns: frozenset[str]
+    names: frozenset[str]
     files: tuple[tuple[str, int, int], ...]
 
     @classmethod
@@ -92,7 +103,8 @@ class DataSet:
         Raises:
             FileNotFoundError: if there is no such file or folder.
             SurveyDataError: on no or unreadable files, missing columns, columns that only some
-                files have, or that are text in some and numbers in others.
+                files have, that are text in some and numbers in others, or neither in any, and on
+                names that occur twice once columns are renamed.
         """
         name = str(source) if isinstance(source, str | Path) else f"{len(source)} files"
         fragments = _fragments(source, name)
@@ -102,15 +114,14 @@ class DataSet:
         pieces: list[Piece] = []
         kinds: dict[str, dict[str, list[str]]] = {column: {} for column in sorted(asked)}
         files, row = [], 0
+        names: set[str] = set()
         for fragment in fragments:
             keys = dict(ds.get_partition_keys(fragment.partition_expression))
             footer = _footer(fragment.path)
             schema = footer.schema.to_arrow_schema()
-            twice = sorted({n for n in schema.names if schema.names.count(n) > 1} & asked)
-            if twice:
-                raise SurveyDataError(
-                    f"{fragment.path}: column names occur twice: {', '.join(twice)}"
-                )
+            here = [*schema.names, *(key for key in keys if key not in schema.names)]
+            _refuse_twice([ours.get(n, n) for n in here], {*REQUIRED, *optional}, fragment.path)
+            names.update(here)
             for column, seen in kinds.items():
                 seen.setdefault(_kind(schema, keys, column), []).append(fragment.path)
             wanted = tuple(n for n in schema.names if n in asked)
@@ -122,12 +133,32 @@ class DataSet:
             files.append((fragment.path, state.st_size, state.st_mtime_ns))
         present = _checked(kinds, {theirs.get(c, c) for c in REQUIRED}, name)
         found = frozenset(ours.get(column, column) for column in present)
-        return cls(name, tuple(pieces), found, tuple(files))
+        return cls(name, tuple(pieces), found, frozenset(names), tuple(files))
+
+
+def refuse_unknown(columns: Mapping[str, str] | None, *data: DataSet) -> None:
+    """Refuse new names for columns that no data set has.
+
+    Raises:
+        SurveyDataError: naming them.
+    """
+    there = frozenset[str]().union(*(one.names for one in data))
+    if unknown := [name for name in columns or {} if name not in there]:
+        raise SurveyDataError(
+            f"{' and '.join(one.name for one in data)}: columns= renames {', '.join(unknown)}, not "
+            f"among {', '.join(sorted(there))}"
+        )
+
+
+def _refuse_twice(names: list[str], asked: set[str], path: str) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1} & asked):
+        raise SurveyDataError(f"{path}: column names occur twice: {', '.join(twice)}")
 
 
 def _fragments(source: Source, name: str) -> list[Any]:
     one = isinstance(source, str | Path)
-    paths = [Path(source)] if isinstance(source, str | Path) else [Path(path) for path in source]
+    given = [source] if isinstance(source, str | Path) else source
+    paths = [Path(path).absolute() for path in given]  # workers may have another folder
     gone = [str(path) for path in paths if not path.exists()]
     if gone:
         raise FileNotFoundError(f"{gone[0]}: no such file or folder ({len(gone)} are missing)")
@@ -168,7 +199,7 @@ def _grouped(
 
 
 def _kind(schema: pa.Schema, keys: Mapping[str, Any], column: str) -> str:
-    """What a file holds under a name: "number", "text", another type, "missing", or "nothing"."""
+    """What a file holds under a name: one of `_KINDS`, another type, "missing", or "nothing"."""
     if column not in schema.names:
         if column not in keys:
             return "missing"
@@ -183,6 +214,9 @@ def _kind(schema: pa.Schema, keys: Mapping[str, Any], column: str) -> str:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return "number"
     return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
+
+
+_KINDS = ("number", "text", "bool")
 
 
 def _checked(
@@ -205,5 +239,10 @@ def _checked(
                 f"{kind} in {len(paths)} (first {paths[0]})" for kind, paths in real.items()
             )
             raise SurveyDataError(f"{name}: column {column} is {said} of its files")
+        if odd := [kind for kind in real if kind not in _KINDS]:
+            raise SurveyDataError(
+                f"{name}: column {column} is {odd[0]} (first {real[odd[0]][0]}), expected numbers "
+                "or text; convert it before it is written"
+            )
         present.append(column)
     return present

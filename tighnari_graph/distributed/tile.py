@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from tighnari_graph.distributed.cubes import cube_level, runs_around
@@ -52,6 +53,7 @@ def build_tile(tile: Tile, out: Path) -> dict[str, Any]:
     halo = np.zeros(len(table), dtype=bool)
     halo[source[kept]] = True
     halo &= ~own
+    species = graph.y.crow_indices().diff().numpy()[own]
     counts: dict[str, Any] = {
         "tile": tile.number,
         "key": list(tile.key),
@@ -61,7 +63,9 @@ def build_tile(tile: Tile, out: Path) -> dict[str, Any]:
         "edges": int(kept.sum()),
         "isolates": int((degree == 0).sum()),
         "most_neighbors": int(degree.max(initial=0)),
-        "labels": int(graph.y.crow_indices().diff().numpy()[own].sum()),
+        "labels": int(species.sum()),
+        "without_species": int((species == 0).sum()),
+        "without_region": 0 if table.region is None else int(pd.isna(table.region[own]).sum()),
     }
     edges = {
         "source": table.survey_id[source[kept]],

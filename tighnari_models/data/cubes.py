@@ -122,6 +122,8 @@ def _tensor(path: Path, expected: str) -> torch.Tensor:
                 if name.endswith("data.pkl"):
                     _require_tensor_only(parts.read(name))
         values = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    except MemoryError:
+        raise
     except Exception as error:
         text = str(error).strip().partition("\n")[0] or type(error).__name__
         raise SurveyDataError(f"{path}: cannot be read, expected {expected}: {text}") from error

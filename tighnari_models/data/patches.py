@@ -149,7 +149,7 @@ def _read_jpeg(path: Path, mode: str) -> np.ndarray:
         image = Image.open(io.BytesIO(data), formats=("JPEG",))
         _require_size(path, *image.size)
         image.load()
-    except SurveyDataError:
+    except (SurveyDataError, MemoryError):
         raise
     except Exception as error:
         text = "it is no JPEG" if isinstance(error, Image.UnidentifiedImageError) else error
