@@ -5,7 +5,7 @@ const page = JSON.parse(document.getElementById("data").textContent);
 document.getElementById("data").remove();
 const graph = new SurveyMapGraph(page);
 const at = Object.fromEntries(["map", "ground", "still", "area", "moving", "edges", "marks", "tip", "status",
-  "source", "legend", "detail", "color", "layers", "search", "wanted", "about", "closer", "farther", "whole"]
+  "source", "legend", "detail", "color", "layers", "search", "wanted", "answer", "about", "closer", "farther", "whole"]
   .map((id) => [id, document.getElementById(id)]));
 const kinds = Object.keys(graph.layers).reverse(); // surveys are drawn last, above the others
 const shown = Object.fromEntries(kinds.map((kind) => [kind, true]));
@@ -179,6 +179,7 @@ function begin() {
     const found = graph.find(at.wanted.value);
     if (found.length) choose(found[0]);
     else at.detail.replaceChildren(element("p", `No survey has the id ${at.wanted.value}.`));
+    at.answer.textContent = found.length ? `${title(graph, found[0])} is shown.` : at.detail.textContent;
   });
   resized();
   view.now = view.whole();

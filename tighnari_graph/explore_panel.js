@@ -62,7 +62,7 @@ function coloring(page, layer, name) {
   const middle = Math.round(logarithmic ? Math.sqrt(from * to) : (from + to) / 2);
   const alone = logarithmic && values.includes(0);
   return {
-    name,
+    name, alone,
     of: (row) => (alone && values[row] === 0 ? steps : Math.round(part(values[row]) * (steps - 1))),
     colors: alone ? [...shades, ISOLATE] : shades,
     labels: alone ? ["no neighbour"] : [],
@@ -158,7 +158,8 @@ function showDetail(box, graph, node, neighbors, go) {
   const { kind, row } = node;
   const layer = graph.layers[kind];
   const list = element("dl");
-  const place = ["Place", `${layer.lat[row].toFixed(4)}° N, ${layer.lon[row].toFixed(4)}° E`];
+  const degrees = (value, [positive, negative]) => `${Math.abs(value).toFixed(4)}° ${value < 0 ? negative : positive}`;
+  const place = ["Place", `${degrees(layer.lat[row], "NS")}, ${degrees(layer.lon[row], "EW")}`];
   for (const [name, value] of [place, ...facts(graph, kind, row)]) {
     list.append(element("dt", name), element("dd", value));
   }

@@ -28,10 +28,11 @@ class Points {
       if (kind === "test") {
         parts[0].marker = { symbol: "x-thin", size: size + 1, line: { width: 1.2, color: layerColor(kind) } };
       } else if (kind === "survey") {
-        const { of, colors } = coloring(this.graph.page, layer, name);
+        const { of, colors, alone } = coloring(this.graph.page, layer, name);
         const rowsOf = colors.map(() => []);
         for (const row of every) rowsOf[of(row)].push(row);
         parts = colors.map((color, k) => ({ rows: Uint32Array.from(rowsOf[k]), marker: { symbol: "circle", size, color } }));
+        if (alone) parts.unshift(parts.pop()); // isolates below those that have neighbours
       }
       for (const { rows, marker } of parts) {
         const x = Float64Array.from(rows, (row) => layer.lon[row]);
