@@ -42,7 +42,7 @@ test-long: $(STAMP)  ## 10,000 odd files for the readers, others each time, and 
 test-oldest test-newest: test-%:  ## the fast tests on the oldest supported versions, or the newest, in a venv of their own; by hand
 	test -x $(OUT)/$*/bin/python || $(PYTHON) -m venv $(OUT)/$*
 	$(OUT)/$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-$*.txt -e '.[dev]'
-	OMP_NUM_THREADS=1 $(OUT)/$*/bin/python -m pytest -n 2 $(FAST) -W ignore::DeprecationWarning  # of other libraries
+	OMP_NUM_THREADS=1 $(OUT)/$*/bin/python -m pytest -n 2 $(FAST) -p tests.other_versions
 
 test-install: $(STAMP)  ## wheel and sdist, installed into an empty environment, both commands run elsewhere; by hand
 	rm -rf $(OUT)/dist $(OUT)/empty $(OUT)/away && mkdir -p $(OUT)/away

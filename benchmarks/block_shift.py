@@ -16,11 +16,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from tighnari_graph.block_shift import EXCLUDED, TRAINING, feature_shift
+from tighnari_graph.bootstrap import block_interval
 from tighnari_graph.folder import DataFolder
 from tighnari_graph.readers import read_glc24_pa
 from tighnari_graph.splits import block_folds, block_ids, some_blocks
 from tighnari_graph.surveys import SurveyTable
-from tighnari_models.bootstrap import block_interval
 from tighnari_models.data.datamodule import SurveyDataModule
 from tighnari_models.fit import fit
 from tighnari_models.post_processing import post_processing

@@ -29,6 +29,7 @@ from benchmarks.graph_network_training import (
     label_attention,
     masked_labels,
 )
+from tighnari_graph.bootstrap import block_interval
 from tighnari_graph.files import written_whole
 from tighnari_graph.folder import DataFolder
 from tighnari_graph.multiscale import MultiScale
@@ -37,7 +38,6 @@ from tighnari_graph.scale_rows import ScaleRows
 from tighnari_graph.shares import FrequencyPrior
 from tighnari_graph.splits import block_folds, block_ids, some_blocks
 from tighnari_graph.surveys import SurveyTable
-from tighnari_models.bootstrap import block_interval
 from tighnari_models.comparison import compare_all
 from tighnari_models.evaluation import evaluate_predictions
 

@@ -168,7 +168,7 @@ def interval(
 ) -> tuple[float, float]:
     r"""95 % interval of a mean, drawing whole blocks and, if there are several, seeds.
 
-    `tighnari_models.bootstrap.block_interval` with one more thing that is drawn.
+    `tighnari_graph.bootstrap.block_interval` with one more thing that is drawn.
 
     Args:
         values: :math:`(seeds, n)`, one number a survey and seed.

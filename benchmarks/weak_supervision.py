@@ -20,11 +20,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from tighnari_graph.bootstrap import block_interval
 from tighnari_graph.folder import DataFolder
 from tighnari_graph.readers import read_glc24_pa, read_glc24_po, species_vocabulary
 from tighnari_graph.splits import block_folds, block_ids, some_blocks
 from tighnari_graph.surveys import SurveyTable
-from tighnari_models.bootstrap import block_interval
 from tighnari_models.data.datamodule import SurveyDataModule
 from tighnari_models.fit import FitResult, fit
 from tighnari_models.post_processing import post_processing

@@ -29,6 +29,7 @@ extensions = [
     "doc_api",
     "doc_mathml",
     "doc_pages",
+    "doc_references",
 ]
 exclude_patterns = ["_ext", "_generated", "gallery", "auto_gallery/*.ipynb"]
 suppress_warnings = ["config.cache"]  # settings hold functions, so they are read anew

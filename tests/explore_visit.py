@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 playwright = pytest.importorskip(
-    "playwright.sync_api", reason="needs playwright: pip install 'tighnari[browser]'"
+    "playwright.sync_api", reason="needs playwright; in the checkout: pip install '.[browser]'"
 )
 CHROMIUM = shutil.which("chromium")
 KEPT = Path(os.environ.get("OUT", "out")) / "explore"
@@ -59,7 +59,19 @@ class Visit:
 
     def settle(self):
         """Wait until the map rests and plotly has drawn it."""
+        self.drawn()  # what was just done to the page has reached it
         self.page.wait_for_selector("#map:not(.moves)", timeout=30_000)
+
+    def drawn(self):
+        """Wait until what was asked for before the next picture is on the screen."""
+        self.page.evaluate(
+            "() => new Promise((done) =>"
+            " requestAnimationFrame(() => requestAnimationFrame(() => done())))"
+        )
+
+    def says(self, text):
+        """Wait until the line below the map begins so."""
+        self.page.wait_for_function("(text) => at.status.textContent.startsWith(text)", arg=text)
 
     def span(self):
         """Height of the view in degrees."""

@@ -56,6 +56,7 @@ def _alarm() -> Iterator[None]:
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # before the handler: it would not know the alarm
         signal.signal(signal.SIGALRM, earlier)
         signal.setitimer(signal.ITIMER_REAL, left)
 

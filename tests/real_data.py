@@ -7,7 +7,5 @@ import pytest
 
 DATA = Path(os.environ.get("TIGHNARI_DATA", Path(__file__).parents[2] / "shared" / "data"))
 GLC24 = DATA / "glc24"
-SWI = DATA / "disdat_swi"
 
 needs_glc24 = pytest.mark.skipif(not GLC24.is_dir(), reason=f"no real surveys at {GLC24}")
-needs_swi = pytest.mark.skipif(not SWI.is_dir(), reason=f"no Swiss trees at {SWI}")

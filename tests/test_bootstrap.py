@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from tighnari_models import bootstrap
-from tighnari_models.bootstrap import (
+from tighnari_graph import bootstrap
+from tighnari_graph.bootstrap import (
     block_draws,
     block_interval,
     block_sums,

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from tests.test_evaluation import drawn_surveys, frequency
-from tighnari_models.bootstrap import block_interval
+from tighnari_graph.bootstrap import block_interval
 from tighnari_models.comparison import Comparison, compare, compare_all
 from tighnari_models.evaluation import evaluate
 

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given
-from torch_geometric.data import Data, HeteroData
+from torch_geometric.data import Batch, Data, HeteroData
 
 from tests import oracles, strategies
 from tighnari_graph import SurveyDataError, SurveyGraph, SurveyTable
+from tighnari_graph.conversions import require_survey_graph
 from tighnari_graph.conversions_geo import from_geodataframe, to_geodataframe
 from tighnari_graph.conversions_homogeneous import from_homogeneous, to_homogeneous
 from tighnari_graph.conversions_libpysal import from_libpysal, to_libpysal
@@ -228,6 +229,24 @@ def test_points_make_the_same_graph_again(kind):
     table = from_geodataframe(gdf, names if labels else None)
     assert (table.labels is not None) == labels
     assert_same_graph(graph, SurveyGraph.from_surveys(table, **rules_of(graph)))
+    assert_same_graph(graph, SurveyGraph.from_surveys(table, **gdf.attrs))
+
+
+def test_what_knows_survey_graphs_only_says_so():
+    """`write_geoparquet` and `to_libpysal` ask it; in tests their types are checked before."""
+    graph = built(long_rows())
+    require_survey_graph(graph, "to_libpysal")
+    hetero = graph.attach(SurveyTable.from_long(long_rows()[:1].drop(columns="speciesId")))
+    with pytest.raises(TypeError, match="takes a SurveyGraph, got HeteroData; convert the survey"):
+        require_survey_graph(hetero, "to_libpysal")
+    with pytest.raises(TypeError, match="to_libpysal takes a SurveyGraph, got Data$"):
+        require_survey_graph(Data(), "to_libpysal")
+
+
+def test_a_batch_of_graphs_with_the_same_surveys_is_refused_by_networkx():
+    graph = built(long_rows())
+    with pytest.raises(SurveyDataError, match="8 of 16 survey nodes have the survey id of another"):
+        to_networkx(Batch.from_data_list([graph, graph]))
 
 
 def test_points_of_another_projection_come_back_to_the_metre():
@@ -689,5 +708,5 @@ def test_a_missing_package_names_the_extra(convert, monkeypatch):
         raise ImportError(name)
 
     monkeypatch.setattr(importlib, "import_module", absent)
-    with pytest.raises(ImportError, match=r"pip install 'tighnari\[geo\]'"):
+    with pytest.raises(ImportError, match=r"in the checkout: pip install '\.\[geo\]'"):
         convert(GRAPHS["all kinds"]())

@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +13,8 @@ from tighnari_graph import MultiScale, SurveyDataError, SurveyTable
 
 distributed = pytest.importorskip("distributed")
 from benchmarks import distributed as benchmark  # noqa: E402
-from tests.distributed_cases import IN_PROCESS, at_once, clustered_rows, write  # noqa: E402
+from tests.distributed_cases import at_once, clustered_rows, write  # noqa: E402
 from tighnari_graph.distributed import PredictedRows, build, predict  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def client():
-    """A cluster in this process: two threads."""
-    with distributed.Client(**IN_PROCESS) as one:
-        yield one
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -36,14 +28,20 @@ def test_a_worker_killed_mid_build_does_not_show_in_the_result(client, tmp_path)
     folder = write(clustered_rows(8000, seed=5), tmp_path / "in", rows=2000)
     options = {"max_surveys": 60, "piece_rows": 2000}
     killed: list[int] = []
+    ended = threading.Event()
+
+    def alive(cluster: distributed.LocalCluster) -> list[int]:
+        """Processes of the workers; one that is started again has none for a while."""
+        pids = [worker.pid for worker in list(cluster.workers.values())]
+        return [pid for pid in pids if pid and pid not in killed]
 
     def kill(cluster: distributed.LocalCluster, out: Path) -> None:
         for tiles in (10, 60):
-            while len(list(out.glob("tiles/*.json"))) < tiles:
-                time.sleep(0.01)
-            victim = next(w for w in cluster.workers.values() if w.pid not in killed)
-            killed.append(victim.pid)
-            os.kill(victim.pid, signal.SIGKILL)
+            while len(list(out.glob("tiles/*.json"))) < tiles or not (pids := alive(cluster)):
+                if ended.wait(0.01):
+                    return
+            killed.append(min(pids))  # the longest at work
+            os.kill(killed[-1], signal.SIGKILL)
 
     with (
         distributed.LocalCluster(
@@ -51,10 +49,13 @@ def test_a_worker_killed_mid_build_does_not_show_in_the_result(client, tmp_path)
         ) as cluster,
         distributed.Client(cluster) as processes,
     ):
-        killer = threading.Thread(target=kill, args=(cluster, tmp_path / "out"))
+        killer = threading.Thread(target=kill, args=(cluster, tmp_path / "out"), daemon=True)
         killer.start()
-        found = build(folder, tmp_path / "out", client=processes, **options)
-        killer.join()
+        try:
+            found = build(folder, tmp_path / "out", client=processes, **options)
+        finally:
+            ended.set()
+            killer.join()
     assert len(killed) == 2
     assert len(found) > 100
     expected = build(folder, tmp_path / "expected", client=client, **options)

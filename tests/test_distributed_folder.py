@@ -43,14 +43,14 @@ def test_the_same_call_goes_on_and_another_build_is_refused(client, surveys, tmp
     from tighnari_graph.distributed import tile as tile_module
 
     out, options = tmp_path / "out", {"max_surveys": 100, "client": client}
-    check = tile_module.check_edges_fit
+    check = tile_module.check_tile_fits
 
     def fail_at_12(surveys, spec, tile):
         if tile.number == 12:
             raise SurveyDataError("no memory")
         check(surveys, spec, tile)
 
-    monkeypatch.setattr(tile_module, "check_edges_fit", fail_at_12)
+    monkeypatch.setattr(tile_module, "check_tile_fits", fail_at_12)
     with pytest.raises(SurveyDataError, match="no memory"):
         build(surveys, out, **options)
     with pytest.raises(SurveyDataError, match="the build is not finished"):
@@ -239,4 +239,4 @@ def test_dask_is_an_extra_that_the_error_names(surveys, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "pip install 'tighnari[distributed]'" in done.stderr
+    assert "in the checkout: pip install '.[distributed]'" in done.stderr

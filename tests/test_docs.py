@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from doc_benchmarks import benchmarks
 from doc_examples import examples, run_examples
+from doc_help import section
 from doc_links import rewrite
-from doc_names import documented, find
+from doc_names import documented, find, the_one
 from doc_offline import faults
 
 import tighnari_graph
@@ -92,3 +93,84 @@ def test_pages_that_need_a_network_or_name_the_machine_are_found(tmp_path, text,
     assert len(found) == (fault is not None)
     if fault:
         assert found[0].startswith("deep/page.html ") and fault in found[0]
+
+
+def test_no_text_asks_pypi_for_our_name():
+    """There it is another project's; `pip install '.[extra]'` in the checkout is right."""
+    kinds = (".md", ".rst", ".py", ".html", ".js")
+    texts = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "pyproject.toml"]
+    for folder in ("docs", "tighnari_graph", "tighnari_models", "benchmarks"):
+        texts += [path for path in (ROOT / folder).rglob("*") if path.suffix in kinds]
+    made = (ROOT / "docs/_generated", ROOT / "docs/auto_gallery")
+    texts = [path for path in texts if not set(made) & set(path.parents)]
+    assert len(texts) > 300
+    assert [path for path in texts if "tighnari[" in path.read_text(encoding="utf-8")] == []
+
+
+def test_options_of_a_command_are_a_definition_list():
+    printed = """usage: x [-h] [--out DIR] [--kind {a_b,c}]
+
+Does it.
+
+options:
+  -h, --help            show this
+  --kind {a_b,c}
+                        a_b: one; c: other (default: a_b)
+  --out DIR             where (default: out)
+"""
+    assert section("x", printed) == (
+        "## `python -m x`\n\nDoes it.\n\n`-h, --help`\n: show this\n\n"
+        "`--kind {a_b,c}`\n: a\\_b: one; c: other (default: a\\_b)\n\n"
+        "`--out DIR`\n: where (default: out)\n"
+    )
+    for broken in (
+        printed.replace("options:", "more:"),
+        printed.replace("where (default: out)", ""),
+    ):
+        with pytest.raises(ValueError, match="no options, or one without a text"):
+            section("x", broken)
+
+
+KINDS = {
+    "tighnari_graph.MultiScale": "class",
+    "tighnari_graph.MultiScale.fit": "method",
+    "tighnari_graph.FixedK.fit": "method",
+    "tighnari_graph.SurveyGraph.explain": "method",
+    "tighnari_graph.explain": "function",
+    "tighnari_models.fit": "function",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        ("MultiScale", "tighnari_graph.MultiScale"),
+        ("tighnari_graph.multiscale.MultiScale", "tighnari_graph.MultiScale"),
+        ("tighnari_graph.multiscale.MultiScale.fit", "tighnari_graph.MultiScale.fit"),
+        ("MultiScale.fit", "tighnari_graph.MultiScale.fit"),
+        ("explain", "tighnari_graph.explain"),  # rather than the method
+        ("fit", None),  # several methods have that name
+        ("tighnari_models.fit", "tighnari_models.fit"),
+        ("torch.explain", None),
+        ("MultiScale.opening", "tighnari_graph.MultiScale"),
+        ("explain.opening", None),
+        ("Scale", None),
+    ],
+)
+def test_a_name_stands_for_one_entry_or_none(name, entry):
+    assert the_one(name, KINDS) == entry
+
+
+@pytest.mark.parametrize("formula", [r"a &= b", r"a \\ b", r"\unknowncommand{a}", "a\n\nb"])
+def test_a_formula_that_would_print_its_marks_is_refused(formula):
+    mathml = pytest.importorskip("doc_mathml", reason="needs what `make docs` installs").mathml
+    assert mathml(r"\frac{a}{b}").startswith("<math")
+    with pytest.raises(ValueError, match="left over"):
+        mathml(formula)
+
+
+def test_methods_that_pyg_writes_are_not_in_the_reference():
+    skip = pytest.importorskip("doc_api", reason="needs what `make docs` installs").skip_foreign
+    conv = tighnari_graph.GFVConv()  # PyG writes `propagate` for the class of the first
+    for name, skipped in (("propagate", True), ("edge_updater", True), ("message", None)):
+        assert skip(None, "method", name, getattr(type(conv), name), False, None) is skipped

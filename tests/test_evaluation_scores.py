@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from tighnari_models import survey_scores
-from tighnari_models.bootstrap import ratio_intervals
-from tighnari_models.evaluation_scores import score_table, species_scores
-from tighnari_models.survey_scores import cell_losses, hits_at, survey_ratios
+from tighnari_graph import survey_scores
+from tighnari_graph.bootstrap import ratio_intervals
+from tighnari_graph.evaluation_scores import score_table, species_scores
+from tighnari_graph.survey_scores import cell_losses, hits_at, survey_ratios
 
 
 def f1(hits, predicted, true):

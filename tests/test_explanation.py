@@ -454,7 +454,9 @@ def test_figures_show_the_same_numbers_without_a_warning():
         for bar in lower.patches:
             at = round(bar.get_y() + bar.get_height() / 2)
             width[at] = width.get(at, 0) + bar.get_width()
-        assert lower.get_xlabel() == (found.unit or "share")
+        quantity = found.method + (f"\n({found.unit})" if found.unit else "")
+        assert lower.get_xlabel() == quantity
+        assert upper.get_title().startswith(f"survey {found.survey_id} (+): {found.method}\n")
         shown = found.species["predicted"].head(10)
         np.testing.assert_allclose([width[i] for i in range(len(shown))], shown, rtol=1e-6)
         labels = [text.get_text() for text in lower.get_yticklabels()]
@@ -462,6 +464,21 @@ def test_figures_show_the_same_numbers_without_a_warning():
         assert len(upper.patches) == (found.radius_km is not None)
         assert len(figure.axes) == 2 + (name == "feature")  # a probability is no kilometre
         figure.savefig(io.BytesIO(), dpi=50)
+
+
+def test_contributors_at_one_place_are_side_by_side_and_counted():
+    at = (0, 4, 4, 4, 9)
+    frame = on_a_meridian(*((number, km, [3]) for number, km in enumerate(at)))
+    [upper, _] = explain(SurveyGraph.from_surveys(table_of(frame)), 0).plot().axes
+    points = np.concatenate([part.get_offsets() for part in upper.collections])
+    apart = np.linalg.norm(points[:, None] - points, axis=2)[np.triu_indices(len(points), 1)]
+    assert len(points) == 4 and apart.min() > 0.5
+    np.testing.assert_allclose(np.sort(points[:, 1])[-1], 9, rtol=1e-3)  # alone: where it is
+    together = points[points[:, 1] < 8]
+    np.testing.assert_allclose(together.mean(axis=0), [0, 4], atol=1e-3)
+    assert upper.get_title().endswith(
+        "4 contributors, sized by share\n3 that share a place are side by side"
+    )
 
 
 def test_texts_name_survey_kinds_and_species():

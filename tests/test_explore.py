@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-pytest.importorskip("plotly", reason="explore draws with plotly: pip install 'tighnari[explore]'")
+pytest.importorskip(
+    "plotly", reason="explore draws with plotly; in the checkout: pip install '.[explore]'"
+)
 
 from tighnari_graph import SurveyDataError, SurveyGraph, SurveyTable
 from tighnari_graph.explore import ExploreMap, explore, hetero_explore
@@ -184,3 +186,9 @@ def test_ninety_thousand_surveys_with_names_stay_under_thirty_megabytes():
     )  # fmt: skip
     size = len(explore(SurveyGraph.from_surveys(table)).html.encode())
     assert 10e6 < size < 30e6
+
+
+def test_a_year_that_the_page_cannot_hold_is_refused():
+    rows = pd.DataFrame({"surveyId": [1, 2], "lat": 45.0, "lon": 7.0, "year": [2020, 2**31]})
+    with pytest.raises(SurveyDataError, match="1 of 2 surveys have a year or code beyond"):
+        explore(SurveyGraph.from_surveys(SurveyTable.from_long(rows)))

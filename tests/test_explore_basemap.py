@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-pytest.importorskip("plotly", reason="explore draws with plotly: pip install 'tighnari[explore]'")
+pytest.importorskip(
+    "plotly", reason="explore draws with plotly; in the checkout: pip install '.[explore]'"
+)
 
 from tighnari_graph import SurveyGraph, SurveyTable
 from tighnari_graph.explore import explore, hetero_explore

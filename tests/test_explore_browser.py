@@ -4,19 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.explore_visit import KEPT, Visit, chromium, marks
+from tests.explore_visit import KEPT, Visit, marks
 from tests.test_explore import HOSTILE
 from tighnari_graph import SurveyGraph, SurveyTable
 from tighnari_graph.explore import explore, hetero_explore
 from tighnari_graph.virtual import virtual_europe
 
 pytestmark = marks
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +62,32 @@ def test_search_finds_a_survey_and_lists_its_neighbours(visit, hetero):
         assert abs(x - box["x"] - box["width"] / 2) < 40
         assert abs(y - box["y"] - box["height"] / 2) < 40
     visit.find("12345678901")
-    assert "No survey has the id 12345678901" in visit.page.inner_text("#detail")
+    for place in ("#detail", "#answer"):
+        assert "No survey has the id 12345678901" in visit.page.inner_text(place)
+
+
+def test_of_several_nodes_of_one_id_each_is_found_in_turn(browser, tmp_path):
+    rows = pd.DataFrame(
+        {"surveyId": [1, 2], "lat": [45.0, 45.01], "lon": 7.0, "year": 2020, "speciesId": 5}
+    )
+    graph = SurveyGraph.from_surveys(SurveyTable.from_long(rows))
+    hetero = graph.attach(SurveyTable.from_long(rows.drop(columns="speciesId")))
+    visit = Visit(browser, hetero_explore(hetero, tmp_path / "map.html").path)
+    for number, kind in ((1, "Survey 1"), (2, "Survey to predict 1"), (1, "Survey 1")):
+        visit.find("1")
+        assert kind in visit.page.inner_text("#detail").splitlines()
+        assert visit.page.inner_text("#answer").startswith(f"{kind}, {number} of 2")
+    visit.page.close()
+
+
+def test_more_edges_at_one_place_than_can_be_drawn_are_said_to_be_too_many(browser, tmp_path):
+    """No zoom would help."""
+    rows = pd.DataFrame({"surveyId": range(300), "lat": 45.0, "lon": 7.0, "year": 2020})
+    graph = SurveyGraph.from_surveys(SurveyTable.from_long(rows))
+    visit = Visit(browser, graph.explore(tmp_path / "map.html").path)
+    said = "300 in view, more than 40,000 edges: too many to draw"
+    assert visit.page.inner_text("#status") == said
+    visit.page.close()
 
 
 def test_pointing_at_a_survey_shows_it(visit, hetero):
@@ -77,7 +96,7 @@ def test_pointing_at_a_survey_shows_it(visit, hetero):
     visit.page.mouse.move(300, 20)
     # another survey or test node at the same pixel would be as right an answer
     visit.page.mouse.move(*visit.pixel("survey", row), steps=4)
-    visit.page.wait_for_selector("#tip:not([hidden])", timeout=5_000)
+    visit.page.wait_for_selector("#tip:not([hidden])")
     shown = visit.page.inner_text("#tip").splitlines()
     assert shown[0] == f"Survey {hetero['survey'].survey_id[row]}"
     assert f"Year: {hetero['survey'].year[row]}" in shown
@@ -89,22 +108,23 @@ def test_layers_are_switched(visit):
     page = visit.page
     page.click("#whole")
     visit.settle()
+    left = page.evaluate("kinds.map((k) => graph.layers[k].count).reduce((a, b) => a + b)")
     before = page.inner_text("#status")
+    assert before.startswith(f"{left} in view")
     points = visit.page.screenshot()
     for kind, name in (("test", "to predict"), ("po", "presence-only"), ("survey", "surveys")):
         page.get_by_label(name, exact=False).first.uncheck()
-        page.wait_for_timeout(400)
+        left -= page.evaluate("(kind) => graph.layers[kind].count", kind)
+        visit.says(f"{left} in view")
         assert page.evaluate(
             "(kind) => points.curves.every((c, k) => (c.kind === kind) <= !at.still.data[k].visible)",
             kind,
         )
-    assert before.startswith(str(sum(page.evaluate("kinds.map((k) => graph.layers[k].count)"))))
-    assert page.inner_text("#status").startswith("0 in view")
+    assert left == 0
     assert page.screenshot() != points
     for kind in ("test", "po", "survey"):
         page.locator(f"#layers [value={kind}]").check()
-    visit.settle()
-    assert page.inner_text("#status") == before
+    visit.says(before)
 
 
 def test_colors_are_switched(visit, hetero):
@@ -113,7 +133,7 @@ def test_colors_are_switched(visit, hetero):
     wanted = {"year": years, "region": list(hetero.spec.region_names), "richness": ["richness"]}
     for color, words in (wanted | {"degree": ["Neighbours", "no neighbour"]}).items():
         page.select_option("#color", color)
-        page.wait_for_timeout(300)
+        visit.drawn()
         assert all(word in page.inner_text("#legend") for word in words)
 
 
@@ -122,11 +142,11 @@ def test_the_keyboard_is_enough(visit):
     page.focus("#map")
     before = visit.span()
     page.keyboard.press("+")
-    page.wait_for_timeout(300)
+    visit.settle()
     assert visit.span() == pytest.approx(before / 2, rel=0.01)
     left = page.evaluate("view.now.x[0]")
     page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(300)
+    visit.settle()
     assert page.evaluate("view.now.x[0]") > left
     assert visit.complaints == []
     assert visit.requests == [visit.url]

@@ -77,11 +77,20 @@ def torn_checkpoint(part: Path) -> None:
 
 
 @needs_full
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # numpy 2.1's archive
 @pytest.mark.parametrize(
-    "write", [text, numpy_array, numpy_matrix, csv, parquet, checkpoint, torn_checkpoint]
+    "write",
+    [
+        text,
+        numpy_array,
+        pytest.param(  # the archive of numpy 2.1 fails once more when it is thrown away
+            numpy_matrix,
+            marks=pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+        ),
+        csv,
+        parquet,
+        checkpoint,
+        torn_checkpoint,
+    ],
 )
 def test_a_full_disk_names_the_file_and_leaves_the_old_one(write, tmp_path):
     path = tmp_path / "result"

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +30,14 @@ with module.hold(sys.argv[2]):
     print("held", flush=True)
     time.sleep(600)
 """
+WAITER = """
+import time
+usual = time.sleep
+def sleep(seconds):  # the lock's, between two attempts
+    time.sleep = usual
+    print("asked in vain", flush=True)
+time.sleep = sleep
+""" + HOLDER.replace("[2])", "[2], wait=True)")
 
 
 def started(*arguments: object) -> subprocess.Popen:
@@ -121,9 +128,9 @@ def test_a_finished_run_is_read_also_while_another_process_holds_its_folder(tmp_
 
 
 def test_a_waiting_process_takes_over_from_one_that_is_killed(other, tmp_path):
-    waiting = started("-c", HOLDER.replace("[2])", "[2], wait=True)"), HOLDING, tmp_path / "out")
+    waiting = started("-c", WAITER, HOLDING, tmp_path / "out")
     try:
-        time.sleep(0.5)
+        assert waiting.stdout.readline() == "asked in vain\n"
         other.kill()
         assert waiting.stdout.readline() == "held\n"
     finally:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,22 +177,47 @@ def test_fewer_surveys_than_processes_are_refused(monkeypatch):
 # --- folds side by side ---------------------------------------------------------------------------
 
 
-def side_by_side(out: Path, note: Path, warm: bool) -> None:
-    """The shared cross-fusion; a line for every epoch that this process trains."""
+def side_by_side(out: Path, note: Path, how: str) -> None:
+    """The shared cross-fusion; a line for every epoch that this process trains.
+
+    ``two`` begin when both are ready, and folds 1 and 2 wait for each other, 30 seconds at most;
+    one that ``hangs`` stays in its second epoch.
+    """
     usual = TighnariTraining.on_train_epoch_start
 
     def noted(self: TighnariTraining) -> None:
         with note.open("a") as file:
             file.write(f"{os.getpid()} {self.seed}\n")
-        time.sleep(0.3)  # time for the others
+        if how == "two":
+            time.sleep(0.3)  # time for the other, also in fold 0
+            if self.seed:
+                wait(lambda: {"1", "2"} <= {seed for _, seed in noted_in(note)}, 30)
+        elif how == "hangs" and len(noted_in(note)) == 2:
+            time.sleep(600)
         usual(self)
 
     TighnariTraining.on_train_epoch_start = noted
-    result = cross_fusion(small_config(), small_data(), out, warm_start=warm, **SHORT)
+    if how == "two":
+        note.with_name(f"{os.getpid()}.ready").touch()
+        wait(lambda: len(list(note.parent.glob("*.ready"))) == 2, 120)
+    result = cross_fusion(small_config(), small_data(), out, **WARM, **SHORT)
     np.save(note.with_name(f"{os.getpid()}.npy"), result.logits)
 
 
-CALL = "side_by_side(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == 'True')"
+def wait(until: Callable[[], bool], seconds: float) -> None:
+    """Until something is so, or the time is over."""
+    end = time.monotonic() + seconds
+    while not until() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def noted_in(note: Path) -> list[list[str]]:
+    """Process and fold of every epoch that has begun."""
+    return [line.split() for line in note.read_text().splitlines()] if note.exists() else []
+
+
+CALL = "side_by_side(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])"
+WARM = {"warm_start": True}
 
 
 def assert_same(out: Path, alone: FusionResult, logits: list[np.ndarray]) -> None:
@@ -205,9 +230,6 @@ def assert_same(out: Path, alone: FusionResult, logits: list[np.ndarray]) -> Non
     for found in (again.logits, *logits):
         np.testing.assert_array_equal(found, alone.logits)
     assert not list(out.rglob(".*.part"))
-
-
-WARM = {"warm_start": True}
 
 
 @pytest.fixture
@@ -223,10 +245,10 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.usefixtures("one_thread")
 def test_no_two_processes_take_the_same_fold_and_each_returns_the_whole(tmp_path):
     note = tmp_path / "note.txt"
-    both = [started(CALL, tmp_path / "out", note, True) for _ in range(2)]
+    both = [started(CALL, tmp_path / "out", note, "two") for _ in range(2)]
     for process in both:
         succeeded(process)
-    lines = [line.split() for line in note.read_text().splitlines()]
+    lines = noted_in(note)
     assert sorted(seed for _, seed in lines) == ["0", "0", "1", "2"]  # epochs, each trained once
     workers = {seed: {pid for pid, of in lines if of == seed} for seed in "012"}
     assert all(len(pids) == 1 for pids in workers.values())
@@ -239,11 +261,11 @@ def test_no_two_processes_take_the_same_fold_and_each_returns_the_whole(tmp_path
 @pytest.mark.usefixtures("one_thread")
 def test_the_fold_of_a_killed_process_is_taken_over(tmp_path):
     note = tmp_path / "note.txt"
-    first = started(CALL, tmp_path / "out", note, True)
-    while not note.exists() or len(note.read_text().splitlines()) < 2:
-        assert first.poll() is None, first.communicate()
-        time.sleep(0.05)
-    second = started(CALL, tmp_path / "out", note, True)
+    first = started(CALL, tmp_path / "out", note, "hangs")
+    wait(lambda: len(noted_in(note)) == 2 or first.poll() is not None, 200)
+    assert first.poll() is None, first.communicate()
+    assert len(noted_in(note)) == 2
+    second = started(CALL, tmp_path / "out", note, "alone")
     first.send_signal(signal.SIGKILL)
     first.communicate()
     assert first.returncode == -signal.SIGKILL

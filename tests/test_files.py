@@ -363,4 +363,4 @@ except ImportError as error:
 """
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "[1294, 1043, 731, 5308]" in shown.stdout
-    assert "pip install 'tighnari[tiff]'" in shown.stdout
+    assert "in the checkout: pip install '.[tiff]'" in shown.stdout

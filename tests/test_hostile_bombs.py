@@ -3,7 +3,6 @@
 import io
 import json
 import struct
-import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -74,10 +73,12 @@ def test_a_jpeg_of_a_hundred_thousand_scans_is_refused_at_once(tmp_path):
     whole = encoded(Image.new("L", (1024, 1024), 9), "JPEG", progressive=True)
     last, end = whole.rindex(b"\xff\xda"), whole.rindex(b"\xff\xd9")
     many = whole[:end] + whole[last:end] * 100_000 + whole[end:]  # 70 seconds of decoding
-    began = time.monotonic()
-    with pytest.raises(SurveyDataError, match="100006 scans, at most 100"):
-        read_patch(*pair(tmp_path, many))
-    assert time.monotonic() - began < 1
+    paths = pair(tmp_path, many)
+    with (
+        within_limits(tmp_path),
+        pytest.raises(SurveyDataError, match="100006 scans, at most 100"),
+    ):
+        read_patch(*paths)
     few = whole[:end] + whole[last:end] * 90 + whole[end:]
     grey = written(tmp_path / "nir.jpeg", few)
     rgb = written(tmp_path / "rgb.jpeg", jpeg(1024, 1024))

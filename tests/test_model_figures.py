@@ -1,22 +1,27 @@
 """Figures of models draw what the models are; those of scores draw the scores."""
 
+import itertools
 import warnings
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tests.small_models import SPECIES, every_modality, small_config, surveys
-from tighnari_graph import SurveyDataError
+from tests.test_figures import covers, legend_texts, legible, ticks
+from tighnari_graph import SurveyDataError, reliability
+from tighnari_graph.figure_scores import plot_f1_by, plot_f1_map, plot_reliability
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data.cubes import BIOCLIM_SHAPE, LANDSAT_SHAPE
 from tighnari_models.encoders.make import make_encoder
 from tighnari_models.evaluation import evaluate
 from tighnari_models.figure_architecture import plot_architecture
-from tighnari_models.figure_scores import plot_f1_by, plot_f1_map
 from tighnari_models.figure_tokens import plot_token_grids, token_grids
 from tighnari_models.figures import plot_cubes, plot_patch
+from tighnari_models.plots import plot_evaluation, plot_history, plot_steps
 from tighnari_models.tighnari import Tighnari
 
 
@@ -26,7 +31,7 @@ def drawn(figure):
     assert figure.get_figwidth() == 3.5
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure.canvas.draw()
+        FigureCanvasAgg(figure).draw()
     return figure
 
 
@@ -134,7 +139,8 @@ def test_groups_have_their_scores_intervals_and_counts(evaluation):
         "block folds", "random folds"
     ]  # fmt: skip
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("samples-F1", "region")
-    drawn(ax.get_figure())
+    legible(ax.get_figure())
+    assert not covers(ax, ax.get_legend())
 
 
 def test_groups_that_depend_on_the_folds_are_not_compared(evaluation):
@@ -146,6 +152,86 @@ def test_groups_that_depend_on_the_folds_are_not_compared(evaluation):
     assert plot_f1_by(replace(evaluation, random=None), "year", own) is own
     with pytest.raises(SurveyDataError, match="no column 'biome'"):
         plot_f1_by(evaluation, "biome")
+
+
+def test_calibration_is_drawn_up_to_the_edges_and_random_folds_are_hollow(evaluation):
+    ax = plot_reliability(evaluation)
+    points = []
+    for line, one in zip(ax.lines, [evaluation, evaluation.random], strict=False):
+        bins = reliability(one.probabilities, one.labels)
+        bins = bins[(bins["probability"] > 0) & (bins["observed"] > 0)]
+        assert line.get_xydata().tolist() == bins[["probability", "observed"]].to_numpy().tolist()
+        points.append(line.get_xydata())
+    low = np.concatenate(points).min()
+    assert ax.get_xlim() == ax.get_ylim() == pytest.approx((low / 1.25, 1.1))
+    assert [line.get_markerfacecolor() for line in ax.lines[:2]] == [
+        ax.lines[0].get_color(),
+        "white",
+    ]
+    assert set(ticks(ax.xaxis)) <= {"0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1"}
+    legible(ax.get_figure())
+    votes = replace(evaluation, random=None, probabilities=np.full((48, 7), 2.0))
+    for one in (votes, replace(votes, random=replace(votes, kind="random folds"))):
+        ax = plot_reliability(one)
+        assert (ax.get_title(), ax.get_legend()) == ("no probabilities", None)
+        legible(ax.get_figure())
+
+
+def test_an_evaluation_is_one_column_of_three_panels(evaluation):
+    figure = legible(plot_evaluation(evaluation))
+    left = [ax.get_window_extent() for ax in figure.axes]
+    assert all(one.y0 > other.y1 for one, other in itertools.pairwise(left))
+    legible(plot_evaluation(replace(evaluation, random=None)))
+
+
+def history(num, start=0.5):
+    loss = start + np.square(np.arange(num) - num // 2) / 100
+    return pd.DataFrame({"epoch": np.arange(num), "train_loss": loss / 2, "val_loss": loss})
+
+
+def test_seven_histories_differ_and_the_best_epoch_is_marked():
+    histories = {f"without part {number}": history(9, 0.1 * number) for number in range(7)}
+    ax = plot_history(histories)
+    training, validation = ax.lines[::2], ax.lines[1::2]
+    assert legend_texts(ax) == list(histories)
+    assert len({line.get_color() for line in validation}) == 7
+    for one, other, rows in zip(training, validation, histories.values(), strict=True):
+        assert (
+            one.get_xydata().tolist()
+            == (rows[["epoch", "train_loss"]] + [1, 0]).to_numpy().tolist()
+        )
+        assert (
+            other.get_xydata().tolist()
+            == (rows[["epoch", "val_loss"]] + [1, 0]).to_numpy().tolist()
+        )
+        assert one.get_color() == other.get_color()
+        assert (one.get_linestyle(), other.get_linestyle()) == ("--", "-")
+        assert other.get_markevery() == [4]
+    legible(ax.get_figure())
+    assert not covers(ax, ax.get_legend())
+    many = plot_history({f"fold {number}": history(9) for number in range(40)}).lines[1::2]
+    assert len({(line.get_color(), line.get_marker()) for line in many}) == 40
+
+
+def test_a_history_without_validation_marks_nothing():
+    lines = plot_history({"all": history(3).assign(val_loss=np.nan)}).lines
+    assert lines[1].get_markevery() == []
+
+
+def test_steps_are_points_with_intervals_and_values():
+    table = pd.DataFrame(
+        {"samples-F1": [0.2, 0.35], "from": [0.1, np.nan], "to": [0.31, np.nan]},
+        index=["Top-K", "Threshold Top-K and PO lists"],
+    )
+    ax = plot_steps(table)
+    [(points, _, (lines,))] = ax.containers
+    assert points.get_xydata().tolist() == [[0.2, 0.0], [0.35, 1.0]]
+    ends = np.array(lines.get_segments())[..., 0]
+    np.testing.assert_allclose(ends, [[0.1, 0.31], [0.35, 0.35]])
+    texts = [text.get_text() for text in ax.get_yticklabels()]
+    assert texts == ["Top-K\n0.200 (0.100–0.310)", "Threshold Top-K and PO lists\n0.350"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first above
+    legible(ax.get_figure())
 
 
 def test_the_map_holds_the_mean_of_each_cell(evaluation):

@@ -154,6 +154,7 @@ def test_fit_on_all_uses_the_tables_of_both(tables, tmp_path):
     [
         (["--data", "nowhere"], "nowhere: no such folder"),
         (["--weights", "a.pth", "--pretrained"], "give one"),
+        (["--weights", "a.pth"], "a.pth: no such file of weights"),
         (["--limit", "20"], "to choose K and θ on"),
     ],
 )
@@ -164,7 +165,14 @@ def test_errors_a_user_can_mend(arguments, says, tables, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--folds", "1"], ["--workers", "-1"], ["--seed", "-1"], ["--preset", "huge"]]
+    "arguments",
+    [
+        ["--folds", "1"],
+        ["--limit", "x"],
+        ["--workers", "-1"],
+        ["--seed", "-1"],
+        ["--preset", "huge"],
+    ],
 )
 def test_arguments_out_of_range_are_refused_at_once(arguments, capsys):
     with pytest.raises(SystemExit):

@@ -11,7 +11,7 @@ from benchmarks.paper_markdown import COLUMNS, as_frame, as_markdown
 from benchmarks.paper_rows import SIZES, TABLES, Row
 from benchmarks.paper_runs import Study, virtual_folder
 from benchmarks.paper_scores import differences, interval
-from tighnari_models.bootstrap import block_interval
+from tighnari_graph.bootstrap import block_interval
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data.batch import PAPER_MODALITIES
 from tighnari_models.tighnari import Tighnari

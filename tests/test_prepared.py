@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -298,15 +297,17 @@ def test_a_killed_process_leaves_what_another_run_finishes(tmp_path):
         write_survey(tmp_path / "data", survey)
     prepare(tmp_path / "data", tmp_path / "whole", np.arange(600), "train")
     code = f"""
-import time
+import os, signal, sys
 import numpy as np
 from tighnari_models.data import prepared, sources
 prepared._CHUNK = 8
-read = sources.Source.read
-def slow(self, survey):
-    time.sleep(0.002)
+read, reads = sources.Source.read, []
+def dying(self, survey):
+    reads.append(survey)
+    if len(reads) == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
     return read(self, survey)
-sources.Source.read = slow
+sources.Source.read = dying
 prepared.prepare({str(tmp_path / "data")!r}, {str(tmp_path / "out")!r}, np.arange(600), "train")
 """
 
@@ -315,15 +316,12 @@ prepared.prepare({str(tmp_path / "data")!r}, {str(tmp_path / "out")!r}, np.arang
         return sum(int((np.load(file) != 0).sum()) for file in files)
 
     reached = [0]
-    for more in (1, 300, 700):  # in the image, again in the image, in the cubes
-        process = subprocess.Popen([sys.executable, "-c", code])
-        while rows_done() < reached[-1] + more:
-            assert process.poll() is None, "it ended before it could be killed"
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+    for number in (100, 300, 700):  # of a read: in the image, again in the image, in the cubes
+        process = subprocess.run([sys.executable, "-c", code, str(number)])
+        assert process.returncode == -signal.SIGKILL
         reached.append(rows_done())
-    assert 0 < reached[1] < reached[2] < 600 < reached[3] < 1800
+    # whole chunks of 8, and no row twice; 16 files of each kind are looked at before all others
+    assert reached == [0, 48, 48 + 296, 48 + 296 + 696]
     prepare(tmp_path / "data", tmp_path / "out", np.arange(600), "train")
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 

@@ -133,7 +133,7 @@ def test_the_ladder_scores_only_what_was_held_out():
     ladder = climb(replace(table, labels=noise), block_folds(table, 4))
     everything = samples_f1(np.ones((240, 20)), noise)
     assert ladder.score < everything + 0.03
-    assert ladder.survey_f1.shape == (240,)
+    assert ladder.evaluation.survey_f1.shape == (240,)
     assert ladder.table["samples-F1"].max() < everything + 0.03
     assert (
         ladder.table["tuned on the same folds"] + 1e-9 >= ladder.table["samples-F1"]

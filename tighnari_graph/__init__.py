@@ -48,7 +48,7 @@ from tighnari_graph.submission import check_submission, write_submission
 from tighnari_graph.summary import GraphSummary
 from tighnari_graph.surveys import SurveyTable
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "Basemap",

@@ -13,7 +13,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tighnari_graph",
         description="Build the survey graph of a GeoLifeCLEF 2024 folder, predict the test surveys "
-        "from their neighbours alone, and write graph, features, submission.csv and report.html.",
+        "from other surveys alone, and write graph, features, submission.csv and report.html.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument(
         "--folds", type=_positive, metavar="N", default=Options.folds,
-        help="block folds that K, θ, λ are tuned on",
+        help="block folds that settings are tuned on",
     )  # fmt: skip
     parser.add_argument(
         "--radius-km", type=float, metavar="KM", default=Options.radius_km,
@@ -55,10 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

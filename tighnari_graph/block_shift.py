@@ -36,8 +36,8 @@ def shift_rows(
     Units: km / √neighbours for sum, norm and largest, which are of the feature before any scale.
 
     Returns:
-        A row per survey, fold and kind: fold, surveys (held out, training, or training with own
-        block excluded), degree (neighbours that may be seen), species (entries of the feature
+        A row per survey, fold and kind, with fold, surveys (held out, training, or training with
+        own block excluded), degree (neighbours that may be seen), species (entries of the feature
         above zero), and sum, norm and largest entry of the feature.
 
     Raises:
@@ -120,7 +120,7 @@ def _told(graph: SurveyGraph, visible: np.ndarray, blocks: np.ndarray | None) ->
             "species": np.diff(features.indptr),
             "sum": np.asarray(features.sum(axis=1)).ravel(),
             "norm": np.sqrt(np.asarray(square).ravel()),
-            "largest": features.max(axis=1).toarray().ravel(),
+            "largest": features.max(axis=1).toarray().ravel() if features.shape[1] else 0.0,
         }
     )
 

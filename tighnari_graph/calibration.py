@@ -29,8 +29,8 @@ class Temperature:
     The order of a survey's species stays as it is. A probability of 0, stored or not, stays 0.
 
     Attributes:
-        temperature: T; above 1 it makes probabilities less extreme.
-        bias: b.
+        temperature: divisor T; above 1 it makes probabilities less extreme.
+        bias: shift b of the logit.
 
     Raises:
         ValueError: on a temperature that is not positive, or a bias that is no number.
@@ -124,7 +124,8 @@ def reliability(probabilities: Labels, labels: Labels, bins: int = 10) -> pd.Dat
         - **labels:** :math:`(N, S)` 0/1
 
     Returns:
-        A row per bin that holds cells: mean ``probability``, share ``observed``, number ``cells``.
+        A row per bin that holds cells, with mean ``probability``, share ``observed`` and number of
+        ``cells``.
 
     Raises:
         ValueError: on probabilities outside 0 … 1, or fewer bins than 1.

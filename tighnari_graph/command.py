@@ -20,7 +20,9 @@ from tighnari_graph.gfv import graph_feature_vectors
 from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.holding import hold
 from tighnari_graph.ladder import PO_PART, climb, po_lists
+from tighnari_graph.memory import refuse_what_does_not_fit
 from tighnari_graph.multiscale import MultiScale
+from tighnari_graph.neighbor_memory import EDGE_BYTES
 from tighnari_graph.neighbors import count_edges, count_edges_between
 from tighnari_graph.readers import (
     read_glc24_pa,
@@ -192,7 +194,7 @@ def _estimate(
     columns = {name: pd.factorize(train.column(name))[0] for name in DEFAULT_MATCH}
     group = match_groups(columns, len(train))
     edges = count_edges(train.lat, train.lon, group, options.radius_km)
-    need = 0.9e9 + 60 * edges + 8000 * (len(train) + len(test))
+    need = 0.9e9 + EDGE_BYTES * edges + 8000 * (len(train) + len(test))
     text = f"graph: {edges:,} directed edges"
     if po is not None:
         some = train.subset(np.random.default_rng(options.seed).permutation(len(train))[:1000])
@@ -201,11 +203,7 @@ def _estimate(
         text += f", about {near:,.0f} PO surveys around a survey"
     free = psutil.virtual_memory().available
     _say(f"{text}; needs about {need / 1e9:.1f} of {free / 1e9:.1f} GB free")
-    if need > free:
-        raise MemoryError(
-            f"this needs about {need / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
-            "take a smaller --radius-km, or --limit N surveys"
-        )
+    refuse_what_does_not_fit(need, "this", "take a smaller --radius-km, or --limit N surveys")
 
 
 def _summary(

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tighnari_graph.evaluation_result import Evaluation
+from tighnari_graph.figure_scores import plot_f1_by, plot_f1_map, plot_reliability
 from tighnari_graph.figures import plot_locations, plot_species_frequency
 from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.ladder import Ladder
@@ -45,6 +47,13 @@ class Findings:
     random: Ladder
     scales: dict[str, HeldOutScales] | None
 
+    @property
+    def evaluation(self) -> Evaluation:
+        """Of the method that made the submission, on block folds."""
+        if not self.scales:
+            return self.ladder.evaluation
+        return list(self.scales.values())[-1].evaluation
+
     @cached_property
     def summary(self) -> GraphSummary:
         """Of the graph."""
@@ -52,7 +61,7 @@ class Findings:
 
 
 def write_report(path: Path, subtitle: str, found: Findings, summary: dict[str, object]) -> None:
-    """Result, surveys and species, graph and block shift, the ladder, K × θ, in one HTML file."""
+    """Result, surveys, graph, block shift, scores and where they hold, in one HTML file."""
     report = Report("Survey graph and graph-only prediction", subtitle)
     report.add("Result", table=key_values(list(summary.items())))
     _add_surveys(report, found)
@@ -116,4 +125,23 @@ def _add_scores(report: Report, found: Findings) -> None:
         "K and θ",
         "Samples-F1 of every pair on the block folds; θ = 0 is plain Top-K.",
         figure=plot_threshold_top_k(found.ladder.rule),
+    )
+    _add_evaluation(report, found.evaluation)
+
+
+def _add_evaluation(report: Report, found: Evaluation) -> None:
+    text = f"{found.name}, on held-out blocks; intervals of 95 % over blocks."
+    if found.surveys.has("region"):
+        report.add("F1 by region", text, figure=plot_f1_by(found, "region"))
+    report.add(
+        "F1 by degree",
+        "The same surveys by their number of training neighbours within 10 km.",
+        figure=plot_f1_by(found, "degree"),
+    )
+    report.add("F1 on the map", figure=plot_f1_map(found))
+    report.add(
+        "Calibration",
+        "How often species of about equal probability occur; on the grey line, probabilities mean "
+        "what they say.",
+        figure=plot_reliability(found),
     )

@@ -31,14 +31,25 @@ def geo_package(name: str) -> ModuleType:
         >>> geo_package("no_such_package")
         Traceback (most recent call last):
         ...
-        ImportError: this conversion needs no_such_package; pip install 'tighnari[geo]'
+        ImportError: this conversion needs no_such_package; in the checkout: pip install '.[geo]'
     """
     try:
         return importlib.import_module(name)
     except ImportError as error:
         package = name.split(".")[0]
-        message = f"this conversion needs {package}; pip install 'tighnari[geo]'"
+        message = f"this conversion needs {package}; in the checkout: pip install '.[geo]'"
         raise ImportError(message) from error
+
+
+def require_survey_graph(graph: Any, function: str) -> None:
+    """Refuse what has no place for test and PO surveys, or is no graph.
+
+    Raises:
+        TypeError: unless it is a `SurveyGraph`.
+    """
+    if not isinstance(graph, SurveyGraph):
+        more = "; convert the survey graph that it was attached to" * isinstance(graph, HeteroData)
+        raise TypeError(f"{function} takes a SurveyGraph, got {type(graph).__name__}{more}")
 
 
 def spec_of(graph: SurveyGraph | HeteroData) -> GraphSpec:

@@ -42,7 +42,8 @@ def to_geodataframe(
 
     Nodes, in the order of the graph: survey_id; year; region and every other coded column by name,
     None where missing; further attributes, matrices as ``name_0``, ``name_1``, …; ``degree``,
-    the edges into the node from surveys; ``num_species``, for node types with labels.
+    the edges into the node from surveys; ``num_species``, for node types with labels. ``attrs``
+    holds how the graph was built: ``SurveyGraph.from_surveys(table, **points.attrs)``.
     Edges, in the order of the graph: source and target (survey ids), distance_km, weight and
     further attributes. A line runs from source to target; surveys at one place give a line of
     length 0. Across the antimeridian it runs the long way round on a map; distance_km is right.
@@ -60,7 +61,7 @@ def to_geodataframe(
     Units: degrees for the geometry; kilometres for distance_km and weight.
 
     Raises:
-        ImportError: without geopandas (``pip install 'tighnari[geo]'``).
+        ImportError: without geopandas (``pip install '.[geo]'`` in the checkout).
         ValueError: on another ``what``, or a type that the graph does not have.
 
     Example:
@@ -95,7 +96,11 @@ def _points(graph: SurveyGraph | HeteroData, node_type: str, species: bool) -> A
         columns["num_species"] = nodes.y.crow_indices().diff().numpy(force=True)
         if species:
             columns["species"] = pd.Series(species_per_survey(nodes, spec), dtype=object)
-    return geopandas.GeoDataFrame(columns, geometry=shapely.points(lon, lat), crs=WGS84)
+    frame = geopandas.GeoDataFrame(columns, geometry=shapely.points(lon, lat), crs=WGS84)
+    frame.attrs = {
+        "radius_km": spec.radius_km, "earth_radius_km": spec.earth_radius_km, "match": spec.match,
+    }  # fmt: skip
+    return frame
 
 
 def _lines(graph: SurveyGraph | HeteroData, edge_type: EdgeType, undirected: bool) -> Any:
@@ -132,7 +137,7 @@ def from_geodataframe(
         source: what errors call it.
 
     Raises:
-        ImportError: without geopandas (``pip install 'tighnari[geo]'``).
+        ImportError: without geopandas (``pip install '.[geo]'`` in the checkout).
         TypeError: if it is no GeoDataFrame.
         SurveyDataError: without geometry or coordinate system, on geometries that are no points,
             and all that `SurveyTable.from_long` refuses.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from tighnari_graph.conversions import geo_package
+from tighnari_graph.conversions import geo_package, require_survey_graph
 from tighnari_graph.conversions_pairs import graph_of_pairs
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.geodesy import EARTH_RADIUS_KM
@@ -31,7 +31,8 @@ def to_libpysal(graph: SurveyGraph, weight: str = "weight") -> "libpysal.graph.G
             "binary" (1). Surveys at one place have the distance 0, and stay neighbours.
 
     Raises:
-        ImportError: without libpysal (``pip install 'tighnari[geo]'``).
+        ImportError: without libpysal (``pip install '.[geo]'`` in the checkout).
+        TypeError: on anything but a `SurveyGraph`.
         ValueError: on another ``weight``.
 
     Example:
@@ -42,6 +43,7 @@ def to_libpysal(graph: SurveyGraph, weight: str = "weight") -> "libpysal.graph.G
         >>> w[1].to_dict(), w.isolates.tolist()
         ({2: 1.0}, [3])
     """
+    require_survey_graph(graph, "to_libpysal")
     _known(weight)
     lib = geo_package("libpysal.graph")
     source, target = graph.edge_index.numpy(force=True)
@@ -77,7 +79,7 @@ def from_libpysal(
         weight: what the weights of ``w`` are, as in `to_libpysal`; they are checked.
 
     Raises:
-        ImportError: without libpysal (``pip install 'tighnari[geo]'``).
+        ImportError: without libpysal (``pip install '.[geo]'`` in the checkout).
         TypeError: if ``w`` is no libpysal `Graph`.
         ValueError: on another ``weight``.
         SurveyDataError: if the surveys of ``w`` are not those of the table; naming pairs, if

@@ -44,7 +44,8 @@ def to_networkx(graph: SurveyGraph | HeteroData) -> "networkx.DiGraph":
     Units: degrees for lat and lon; kilometres for distance_km and weight.
 
     Raises:
-        ImportError: without networkx (``pip install 'tighnari[geo]'``).
+        ImportError: without networkx (``pip install '.[geo]'`` in the checkout).
+        SurveyDataError: if two nodes of a type have one survey id, as in a batch of graphs.
 
     Example:
         >>> from tighnari_graph.surveys import SurveyTable
@@ -70,6 +71,11 @@ def to_networkx(graph: SurveyGraph | HeteroData) -> "networkx.DiGraph":
         keys = _keys(columns.pop("survey_id"), node_type, hetero)
         if "y" in nodes:
             columns["species"] = pd.Series(species_per_survey(nodes, spec), dtype=object)
+        if repeated := len(keys) - len(set(keys)):
+            raise SurveyDataError(
+                f"to_networkx: {repeated} of {len(keys)} {node_type} nodes have the survey id of "
+                "another; networkx knows nodes by their ids"
+            )
         g.add_nodes_from(zip(keys, pd.DataFrame(columns).to_dict("records"), strict=True))
     for edge_type in graph.edge_types if hetero else [SURVEY_EDGES]:
         ends = [nodes_of(graph, edge_type[side]).survey_id for side in (0, 2)]
@@ -107,7 +113,7 @@ def from_networkx(
         species_ids: the vocabulary; by default ``g.graph["species"]``, else the species found.
 
     Raises:
-        ImportError: without networkx (``pip install 'tighnari[geo]'``).
+        ImportError: without networkx (``pip install '.[geo]'`` in the checkout).
         TypeError: if it is no networkx graph.
         SurveyDataError: on nodes that are no survey ids, as in a hetero graph; attributes missing
             on some; naming pairs, on edges that break the rules or are left out.

@@ -15,7 +15,12 @@ import pyarrow.parquet as pq
 import torch
 
 from tighnari_graph.check import broken_rules
-from tighnari_graph.conversions import edge_columns, geo_package, node_columns
+from tighnari_graph.conversions import (
+    edge_columns,
+    geo_package,
+    node_columns,
+    require_survey_graph,
+)
 from tighnari_graph.conversions_geo import WGS84
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.graph import SurveyGraph
@@ -42,9 +47,10 @@ def write_geoparquet(graph: SurveyGraph, folder: str | Path) -> None:
     Units: degrees; kilometres.
 
     Raises:
-        ImportError: without geopandas (``pip install 'tighnari[geo]'``).
+        ImportError: without geopandas (``pip install '.[geo]'`` in the checkout).
         FileExistsError: if the folder holds anything but such a graph.
         SurveyDataError: on an attribute that is no dense vector; nothing is left out.
+        TypeError: on anything but a `SurveyGraph`.
 
     Example:
         >>> rows = pd.DataFrame({"surveyId": [1, 2], "lat": [45.0, 45.05], "lon": 7.0,
@@ -56,6 +62,7 @@ def write_geoparquet(graph: SurveyGraph, folder: str | Path) -> None:
         ...     read_geoparquet(Path(folder) / "graph").edge_weight
         tensor([4.4402, 4.4402])
     """
+    require_survey_graph(graph, "write_geoparquet")
     geopandas, shapely = geo_package("geopandas"), geo_package("shapely")
     codes = {k: v.numpy(force=True) for k, v in graph.to_dict().items() if k.endswith("_code")}
     nodes = node_columns(graph, graph._spec) | codes
@@ -124,7 +131,7 @@ def read_geoparquet(folder: str | Path) -> SurveyGraph:
     Edges may stand in any order.
 
     Raises:
-        ImportError: without geopandas (``pip install 'tighnari[geo]'``).
+        ImportError: without geopandas (``pip install '.[geo]'`` in the checkout).
         FileNotFoundError: if there is no such folder.
         SurveyDataError: if files are missing or of another form, an edge or label names an unknown
             survey or species, or the graph breaks a rule of `SurveyGraph.validate`.

@@ -137,7 +137,7 @@ class Covariates:
 
     @property
     def comparisons(self) -> tuple[str, ...]:
-        """What a strength belongs to: gap, inequality and missing values of each column."""
+        """Gap, inequality and missing values of each column, each with a strength of its own."""
         told = (f"{one.name}: {what}" for one in self.numeric for what in one.compared)
         return (*told, *(f"{name}: differs" for name, _ in self.categories))
 

@@ -43,7 +43,7 @@ class FixedK:
     """The K most probable species of every survey: Threshold Top-K without a threshold.
 
     Attributes:
-        k: K.
+        k: the number K of species.
         ks: :math:`(A,)`, the K that `fit` tried.
         scores: :math:`(A,)`, samples-F1 of each; empty if not fitted.
 

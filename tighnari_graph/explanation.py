@@ -27,7 +27,8 @@ class Explanation:
 
     Attributes:
         survey_id: of the survey or test node.
-        lat, lon: where it is; NaN where that is not known.
+        lat: latitude; NaN where that is not known.
+        lon: longitude; likewise.
         method: what was predicted, in words.
         unit: of the shares, "" if they are pure numbers.
         radius_km: longest edge of the graph; None where there is none.

@@ -82,7 +82,7 @@ def explore(
         ValueError: on an unknown ``color``.
         SurveyDataError: if the edges are not those of position, group and radius, since the page
             would show others; or ``color="region"`` without a region column.
-        ImportError: without plotly (``pip install 'tighnari[explore]'``).
+        ImportError: without plotly (``pip install '.[explore]'`` in the checkout).
 
     Example:
         >>> import pandas as pd
@@ -180,5 +180,7 @@ def _plotly_script() -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise ImportError("explore draws with plotly: pip install 'tighnari[explore]'") from error
+        raise ImportError(
+            "explore draws with plotly; in the checkout: pip install '.[explore]'"
+        ) from error
     return str(get_plotlyjs())

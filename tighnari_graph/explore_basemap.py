@@ -23,8 +23,8 @@ class Basemap:
         max_zoom: the deepest level the server has, 0 to 24; closer views enlarge its tiles.
 
     Raises:
-        ValueError: unless ``url`` begins with http:// or https:// and a plain host name, has each
-            of ``{z}``, ``{x}``, ``{y}`` once or more and no other braces; on an empty
+        ValueError: unless ``url`` begins with ``http://`` or ``https://`` and a plain host name,
+            has each of ``{z}``, ``{x}``, ``{y}`` once or more and no other braces; on an empty
             ``attribution``; on another ``max_zoom``.
 
     Example:
@@ -56,6 +56,6 @@ class Basemap:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port: all that the page may speak with."""
+        """All that the page may speak with, namely a scheme, a host and a port."""
         found = _ORIGIN.match(self.url)
         return "" if found is None else found[0]

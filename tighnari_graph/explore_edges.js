@@ -35,7 +35,8 @@ class Edges {
     const pen = wiped(this.all, this.view.area, { willReadFrequently: true });
     this.stroke(pen, this.found, style("--soft"), 0.6, this.found.length > 1000 ? 0.25 : 0.5);
     this.follow();
-    return total > MOST_IN_VIEW || found === null
+    if (found === null) return `${count(total)} in view, more than ${count(MOST_EDGES)} edges: too many to draw`;
+    return total > MOST_IN_VIEW
       ? `${count(total)} in view: zoom in to see all edges` : `${count(total)} in view, ${count(found.length)} edges`;
   }
 

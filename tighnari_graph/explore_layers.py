@@ -150,7 +150,13 @@ def _int64(tensor: Any) -> np.ndarray:
 
 
 def _int32(tensor: Any) -> np.ndarray:
-    return np.asarray(tensor.numpy(force=True), dtype=np.int32)
+    values = np.asarray(tensor.numpy(force=True))
+    if (beyond := np.abs(values) >= 2**31).any():
+        raise SurveyDataError(
+            f"explore: {beyond.sum()} of {len(values)} surveys have a year or code beyond 2^31, "
+            f"which the page cannot hold ({values[beyond][0]})"
+        )
+    return values.astype(np.int32)
 
 
 def _binary(array: np.ndarray) -> dict[str, str]:

@@ -161,6 +161,23 @@ function layerBox(kind) {
   return label;
 }
 
+// Asked again, the next of several nodes of that id.
+let searched = { text: null, times: 0 };
+function search(text) {
+  searched = { text, times: text === searched.text ? searched.times + 1 : 0 };
+  const found = graph.find(text);
+  if (!found.length) {
+    at.answer.textContent = `No survey has the id ${text}.`;
+    at.detail.replaceChildren(element("p", at.answer.textContent));
+    return;
+  }
+  const number = searched.times % found.length;
+  choose(found[number]);
+  at.answer.textContent = found.length > 1
+    ? `${title(graph, found[number])}, ${number + 1} of ${found.length}; find again for the next.`
+    : `${title(graph, found[number])} is shown.`;
+}
+
 function begin() {
   const size = graph.layers.survey.count;
   at.about.textContent = `${count(size)} surveys, edges up to ${page.radius_km} km, same ${page.match || "anything"}`;
@@ -176,10 +193,7 @@ function begin() {
   DARK.addEventListener("change", redraw);
   at.search.addEventListener("submit", (event) => {
     event.preventDefault();
-    const found = graph.find(at.wanted.value);
-    if (found.length) choose(found[0]);
-    else at.detail.replaceChildren(element("p", `No survey has the id ${at.wanted.value}.`));
-    at.answer.textContent = found.length ? `${title(graph, found[0])} is shown.` : at.detail.textContent;
+    search(at.wanted.value);
   });
   resized();
   view.now = view.whole();

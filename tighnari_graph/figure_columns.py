@@ -11,7 +11,14 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from tighnari_graph.errors import SurveyDataError
-from tighnari_graph.figure_style import COLUMN, DIVERGING, OKABE_ITO, column_figure, small_text
+from tighnari_graph.figure_style import (
+    COLUMN,
+    DIVERGING,
+    OKABE_ITO,
+    column_figure,
+    name_of,
+    small_text,
+)
 
 UNITS = {
     "lat": "°", "lon": "°", "areaInM2": "m²", "geoUncertaintyInM": "m", "Elevation": "m",
@@ -28,6 +35,7 @@ UNITS = {
 _EVERYTHING = "all surveys"
 _AT_LEAST = 3  # surveys with both values, for a correlation
 _BAR = 0.1  # inches that a colour bar is high
+_LETTERS = 28  # of a group's name in one line
 _MANY = 15  # columns above which box plots are two columns wide
 
 
@@ -64,6 +72,7 @@ def plot_correlations(
     groups = _groups(frame, by) if by is not None else {_EVERYTHING: np.ones(len(frame), bool)}
     order = _clustered(numbers.corr(min_periods=_AT_LEAST).to_numpy())
     names = [numbers.columns[place] for place in order]
+    shown = [name_of(name) for name in names]
     across = 1 if len(groups) == 1 else 2
     down = math.ceil(len(groups) / across)
     side = max(0.095 * len(names), 2.3 / across)
@@ -75,9 +84,9 @@ def plot_correlations(
     for ax, (name, rows) in zip(panels.flat, groups.items(), strict=False):
         r = numbers.loc[rows, names].corr(min_periods=_AT_LEAST).to_numpy()
         mesh = ax.pcolormesh(np.ma.masked_invalid(r), cmap=DIVERGING, vmin=-1, vmax=1)
-        ax.set(title=f"{name} ({rows.sum():,})", aspect="equal")
-        ax.set_xticks(np.arange(len(names)) + 0.5, names, rotation=90)
-        ax.set_yticks(np.arange(len(names)) + 0.5, names)
+        ax.set(title=name_of(f"{name} ({rows.sum():,})", _LETTERS), aspect="equal")
+        ax.set_xticks(np.arange(len(names)) + 0.5, shown, rotation=90)
+        ax.set_yticks(np.arange(len(names)) + 0.5, shown)
         small_text(ax)
         ax.tick_params(labelsize=6, length=0)
     panels[0, 0].invert_yaxis()  # shared by all
@@ -128,7 +137,9 @@ def plot_boxes(
     wide = 2 if len(numbers.columns) > _MANY else 1
     across = min(3 * wide, len(numbers.columns))
     down = math.ceil(len(numbers.columns) / across)
-    key = 0.17 * math.ceil(len(groups) / (2 * wide)) + 0.1
+    named = {name: name_of(f"{name} ({rows.sum():,})", _LETTERS) for name, rows in groups.items()}
+    beside = (2 if max(map(len, named.values())) <= _LETTERS else 1) * wide  # in the legend
+    key = 0.24 * math.ceil(len(groups) / beside) + 0.1
     figure = column_figure(1.15 * down + key, COLUMN * wide)
     panels = figure.subplots(down, across, squeeze=False)
     for ax, name in zip(panels.flat, numbers, strict=False):
@@ -143,7 +154,7 @@ def plot_boxes(
         )  # fmt: skip
         for box, color in zip(boxes["boxes"], OKABE_ITO, strict=False):
             box.set_facecolor(color)
-        ax.set(ylabel=_named(name, units), xticks=[])
+        ax.set(ylabel=name_of(_named(name, units)), xticks=[])
         ax.locator_params(axis="y", nbins=4)
         small_text(ax)
         ax.tick_params(labelsize=6)
@@ -151,11 +162,11 @@ def plot_boxes(
     for ax in panels.flat[len(numbers.columns) :]:
         ax.set_axis_off()
     handles = [
-        Patch(facecolor=color, label=f"{name} ({rows.sum():,})")
-        for (name, rows), color in zip(groups.items(), OKABE_ITO, strict=False)
+        Patch(facecolor=color, label=label)
+        for label, color in zip(named.values(), OKABE_ITO, strict=False)
     ]
     figure.legend(
-        handles=handles, loc="outside upper center", ncols=2 * wide, fontsize=7, frameon=False
+        handles=handles, loc="outside upper center", ncols=beside, fontsize=7, frameon=False
     )  # fmt: skip
     return figure
 

@@ -11,11 +11,13 @@ from tighnari_graph.figure_style import (
     column_axes,
     column_figure,
     equal_on_the_ground,
+    legend_above,
     small_text,
+    unbroken,
+    whole_bins,
 )
 from tighnari_graph.surveys import SurveyTable
 
-_BARS = 60  # at most, of a histogram of whole numbers
 _PIXELS = 1500  # to which positions are rounded, along the longer side of a map
 
 
@@ -24,7 +26,7 @@ def plot_species_frequency(
 ) -> tuple[Axes, Axes]:
     """In how many surveys species occur, the commonest first, and how many a survey lists.
 
-    The right half shows in which range the K of Top-K is to be sought. Species that occur in no
+    The second panel shows in which range the K of Top-K is to be sought. Species that occur in no
     survey of the table are left out.
 
     Args:
@@ -59,7 +61,7 @@ def plot_species_frequency(
     if len(occurs):
         left.set(xscale="log", yscale="log")
     listed = np.asarray(labels.astype(bool).sum(axis=1), dtype=np.int64).ravel()
-    right.hist(listed, bins=_whole_bins(listed), color=BLUE)
+    right.hist(listed, bins=whole_bins(listed), color=BLUE)
     right.set(xlabel="species in a survey", ylabel="surveys")
     right.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, steps=[1, 2, 5, 10]))
     if len(listed):
@@ -80,9 +82,9 @@ def plot_locations(
 ) -> Axes:
     """Where presence-only (PO), labelled (PA) and test surveys are.
 
-    The smaller of these dots lie above the larger ones. Positions that fall on the same spot are
-    drawn once, so that millions of surveys make no larger figure than thousands; the legend counts
-    all.
+    Test surveys are crosses, on top of the dots of PA, which lie on the larger ones of PO.
+    Positions that fall on the same spot are drawn once, so that millions of surveys make no larger
+    figure than thousands; the legend counts all.
 
     Args:
         surveys: presence–absence (PA) surveys.
@@ -102,23 +104,28 @@ def plot_locations(
         ['PA (2)']
     """
     ax = column_axes(ax, 3.9)
-    layers = [("PO", po, GREEN, 2.0), ("PA", surveys, BLUE, 1.5), ("test", test, VERMILION, 1.0)]
-    there = [(name, table, color, size) for name, table, color, size in layers if table is not None]
-    lat = np.concatenate([table.lat for _, table, _, _ in there])
-    lon = np.concatenate([table.lon for _, table, _, _ in there])
+    layers = [
+        ("PO", po, GREEN, "o", 2.0),
+        ("PA", surveys, BLUE, "o", 1.5),
+        ("test", test, VERMILION, "x", 2.0),
+    ]
+    tables = [table for _, table, _, _, _ in layers if table is not None]
+    lat = np.concatenate([table.lat for table in tables])
+    lon = unbroken(np.concatenate([table.lon for table in tables]))
+    lon_of = dict(zip(map(id, tables), np.split(lon, np.cumsum([*map(len, tables)])), strict=False))
     spot = max(np.ptp(lat), np.ptp(lon)) / _PIXELS if len(lat) else 0.0
     big = float(np.clip(10 / max(len(lat), 1) ** 0.25, 0.5, 3))
-    for name, table, color, size in there:
-        drawn = _spots(np.stack([table.lon, table.lat], axis=1), spot)
+    for name, table, color, marker, size in layers:
+        if table is None:
+            continue
+        drawn = _spots(np.stack([lon_of[id(table)], table.lat], axis=1), spot)
         ax.plot(
-            drawn[:, 0], drawn[:, 1], "o", color=color, markersize=size * big, markeredgewidth=0,
-            label=f"{name} ({len(table):,})", rasterized=True,
+            drawn[:, 0], drawn[:, 1], marker, color=color, markersize=size * big,
+            markeredgewidth=0.4 * big if marker == "x" else 0, label=f"{name} ({len(table):,})",
+            rasterized=True,
         )  # fmt: skip
     equal_on_the_ground(ax, lat)
-    legend = ax.legend(
-        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, handletextpad=0.1,
-    )  # fmt: skip
-    for handle in legend.get_lines():
+    for handle in legend_above(ax, 3).get_lines():
         handle.set_markersize(5)
     small_text(ax)
     return ax
@@ -132,10 +139,3 @@ def _spots(positions: np.ndarray, spot: float) -> np.ndarray:
     square -= square.min(axis=0)
     first = np.unique(square[:, 0] * (square[:, 1].max() + 1) + square[:, 1], return_index=True)[1]
     return positions[first]
-
-
-def _whole_bins(values: np.ndarray) -> np.ndarray:
-    """Edges between whole numbers, so that every bar holds equally many of them."""
-    low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
-    width = -(-(high - low + 1) // _BARS)
-    return np.arange(low, high + width + 1, width) - 0.5

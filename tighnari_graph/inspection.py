@@ -108,7 +108,7 @@ def neighbors_of(
         target: "survey" or "test"; by default a test node if there is one of this id.
 
     Returns:
-        A row per neighbour: ``survey_id``, ``distance_km``, ``weight`` (kilometres), ``year``,
+        A row per neighbour, with ``survey_id``, ``distance_km``, ``weight`` (kilometres), ``year``,
         ``region`` (None where it is missing) and ``species``, how many it has.
 
     Raises:
@@ -135,7 +135,7 @@ def neighbors_of(
             "distance_km": here.distance_km.astype(np.float64),
             "weight": here.weight.astype(np.float64),
             "year": here.sources.year.numpy(force=True)[here.source],
-            "region": names[np.minimum(region, len(names) - 1)],
+            "region": pd.Series(names[np.minimum(region, len(names) - 1)], dtype=object),
             "species": count[here.source],
         }
     )
@@ -185,7 +185,7 @@ def as_html(graph: "SurveyGraph") -> str:
     """What can be counted at once, as a small table for notebooks."""
     degree, num = graph.degree(), max(graph.num_nodes, 1)
     alone = int((degree == 0).sum())
-    year, shared = graph.year, graph._spec.shared
+    year, shared, divided = graph.year, graph._spec.shared, "region" in graph._spec.categories
     rows = {
         "surveys": f"{graph.num_nodes:,}",
         "species": f"{graph.y.size(1):,}",
@@ -196,7 +196,7 @@ def as_html(graph: "SurveyGraph") -> str:
         f"{int(degree.max()) if len(degree) else 0:,}",
         "isolates": f"{alone:,} ({100 * alone / num:.1f} %)",
         "years": f"{int(year.min())}–{int(year.max())}" if len(year) else "none",
-        "regions": f"{len(graph.region_names):,}" if graph.region_names else "not given",
+        "regions": f"{len(graph.region_names):,}" if divided else "not given",
     }
     table = pd.DataFrame({"figure": list(rows), "value": list(rows.values())})
     return f"<h4>SurveyGraph</h4>{table.to_html(index=False, header=False, border=0)}"

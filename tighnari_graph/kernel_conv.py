@@ -194,7 +194,7 @@ class KernelChain(nn.Module):
 
     .. math:: p \leftarrow \frac{\sum_{\text{relations}} \mathbf v_{ih} + \lambda_h(p)\, p}
         {\sum_{\text{relations}} r_h m_{ih} + \lambda_h(p)}, \qquad
-        \lambda_h(p) = \lambda_h \Big(\frac{0.05}{\max(p, 10^{-4})}\Big)^{c_h}
+        \lambda_h(p) = \lambda_h \left(\frac{0.05}{\max(p, 10^{-4})}\right)^{c_h}
 
     How fast a species leaves the coarser scale may depend on how rare it is there: with
     :math:`c_h > 0`, which the data ask for, a rare one needs more votes. Where a scale finds

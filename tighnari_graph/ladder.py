@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import sparse
 from tqdm import tqdm
 
+from tighnari_graph.evaluation_result import BLOCK_FOLDS, Evaluation
 from tighnari_graph.gfv import graph_feature_vectors
 from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.metrics import survey_f1
@@ -19,6 +20,7 @@ from tighnari_graph.shares import LEVELS, FrequencyPrior, NeighborShares
 from tighnari_graph.sparse import scipy_csr
 from tighnari_graph.species_lists import species_lists
 from tighnari_graph.species_sets import KS, THRESHOLDS, ThresholdTopK
+from tighnari_graph.splits import block_ids
 from tighnari_graph.surveys import SurveyTable
 
 Probabilities = Callable[[], sparse.csr_matrix]  # made when needed: [n, S]
@@ -39,18 +41,18 @@ class Ladder:
             chosen on all.
         rule: Threshold Top-K of the full method, with its scores of every K and θ.
         strength: λ of the full method, kilometres.
-        survey_f1: :math:`(N,)` F1 of every survey while it was held out (full method, without PO).
+        evaluation: of the full method without PO, its settings from the other folds.
     """
 
     table: pd.DataFrame
     rule: ThresholdTopK
     strength: float
-    survey_f1: np.ndarray
+    evaluation: Evaluation
 
     @property
     def score(self) -> float:
         """Samples-F1 of the full method without PO, settings chosen on the other folds."""
-        return float(self.survey_f1.mean())
+        return self.evaluation.score
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +72,7 @@ def climb(
     lists: sparse.csr_matrix | None = None,
     radius_km: float = 10.0,
     levels: tuple[str, ...] = LEVELS,
-    title: str = "block folds",
+    title: str = BLOCK_FOLDS,
 ) -> Ladder:
     """Hold out fold after fold, and score every step from the global frequency to PO lists.
 
@@ -81,7 +83,7 @@ def climb(
         lists: :math:`(N, S)` species lists to merge in the last step, from `po_lists`.
         radius_km: longest edge of the graph.
         levels: columns of the prior, coarse to fine; a table may lack the last.
-        title: what the progress bar says.
+        title: what the progress bar says, and what the evaluation calls the folds.
     """
     numbers = np.unique(folds)
     methods: dict[str, list[np.ndarray]] = {}
@@ -102,12 +104,13 @@ def climb(
 
     shares = np.stack(methods[SHARES])
     chosen = [_best(np.delete(shares, number, axis=0)) for number in range(len(kept))]
-    f1 = np.empty(len(surveys))
     corrected = np.empty(len(surveys))
+    shown: list[tuple[sparse.csr_matrix, sparse.csr_matrix]] = []
     for fold, (strength, k, threshold) in zip(kept, chosen, strict=True):
         rule = ThresholdTopK(int(KS[k]), float(SHARE_THRESHOLDS[threshold]))
-        sets = rule.predict(fold.shares.probabilities(STRENGTHS[strength]))
-        f1[fold.held_out] = survey_f1(sets, fold.labels)
+        probabilities = fold.shares.probabilities(STRENGTHS[strength])
+        sets = rule.predict(probabilities)
+        shown.append((probabilities, sets))
         if lists is not None:
             added = sets.maximum(lists[fold.held_out])
             corrected[fold.held_out] = survey_f1(added, fold.labels)
@@ -120,7 +123,26 @@ def climb(
         np.asarray(KS), SHARE_THRESHOLDS, shares.sum(axis=0)[strength] / sizes.sum(),
     )  # fmt: skip
     table = pd.DataFrame(rows).set_index("step")
-    return Ladder(table, rule, STRENGTHS[strength], f1)
+    return Ladder(table, rule, STRENGTHS[strength], _evaluation(surveys, folds, kept, shown, title))
+
+
+def _evaluation(
+    surveys: SurveyTable,
+    folds: np.ndarray,
+    kept: list[_Fold],
+    shown: list[tuple[sparse.csr_matrix, sparse.csr_matrix]],
+    kind: str,
+) -> Evaluation:
+    """What was shown of each fold, in the order of the surveys."""
+    order = np.argsort(np.concatenate([fold.held_out for fold in kept]))
+    probabilities, sets = (
+        sparse.csr_matrix(sparse.vstack(parts, format="csr")[order])
+        for parts in zip(*shown, strict=True)
+    )
+    return Evaluation(
+        f"{SHARES}, Threshold Top-K", kind, surveys, probabilities, sets,
+        survey_f1(sets, surveys.known_labels()), folds, block_ids(surveys.lat, surveys.lon),
+    )  # fmt: skip
 
 
 def _hold_out(

@@ -110,7 +110,7 @@ def selection_report(
     """What each criterion of `trustworthy` removes; arguments and errors are the same.
 
     Returns:
-        A row per criterion, and a last one for what is kept. Columns: surveys that fail the
+        A row per criterion, and a last one for what is kept. Columns are the surveys that fail the
         criterion, those that fail it and no other, and the surveys and the records (survey ×
         species) that are left after this criterion and those above it.
 

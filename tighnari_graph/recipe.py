@@ -15,11 +15,13 @@ from tqdm import tqdm
 
 from tighnari_graph.community_f1 import CommunityF1
 from tighnari_graph.decisions import DecisionRule, cross_fitted
+from tighnari_graph.evaluation_result import BLOCK_FOLDS, Evaluation
 from tighnari_graph.ladder import SHARE_THRESHOLDS
 from tighnari_graph.metrics import survey_f1
 from tighnari_graph.multiscale import MultiScale
 from tighnari_graph.scale_rows import ScaleRows
 from tighnari_graph.species_sets import ThresholdTopK
+from tighnari_graph.splits import block_ids
 from tighnari_graph.surveys import SurveyTable
 
 RECIPES = ("best", "paper")
@@ -32,17 +34,17 @@ class HeldOutScales:
     Attributes:
         table: a row per decision rule: samples-F1 with settings chosen on the other folds.
         rule: `CommunityF1` fitted on all the folds.
-        survey_f1: :math:`(N,)` F1 of every survey by that rule, settings from the other folds.
+        evaluation: of that rule, its settings from the other folds.
     """
 
     table: pd.DataFrame
     rule: CommunityF1
-    survey_f1: np.ndarray
+    evaluation: Evaluation
 
     @property
     def score(self) -> float:
         """Samples-F1 on held-out folds."""
-        return float(self.survey_f1.mean())
+        return self.evaluation.score
 
 
 def hold_out_scales(
@@ -77,10 +79,23 @@ def hold_out_scales(
         "Threshold Top-K": (partial(ThresholdTopK.fit, thresholds=SHARE_THRESHOLDS), None),
         "community F1": (CommunityF1.fit, rows.richness),
     }
-    f1 = {}
+    blocks = block_ids(surveys.lat, surveys.lon)
+    found = []
     for name, (fit, beside) in rules.items():
         sets = cross_fitted(fit, rows.probabilities, labels, folds, beside)
-        f1[f"multi-scale{with_po}, {name}"] = survey_f1(sets, labels)
-    table = pd.DataFrame({"samples-F1": {step: values.mean() for step, values in f1.items()}})
+        found.append(
+            Evaluation(
+                f"multi-scale{with_po}, {name}",
+                BLOCK_FOLDS,
+                surveys,
+                rows.probabilities,
+                sets,
+                survey_f1(sets, labels),
+                folds,
+                blocks,
+                richness=rows.richness,
+            )
+        )
+    table = pd.DataFrame({"samples-F1": {one.name: one.score for one in found}})
     rule = CommunityF1.fit(rows.probabilities, labels, rows.richness)
-    return HeldOutScales(table.rename_axis("step"), rule, list(f1.values())[-1])
+    return HeldOutScales(table.rename_axis("step"), rule, found[-1])

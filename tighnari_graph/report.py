@@ -23,6 +23,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .8rem; border-bottom: 1px solid #8884; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
 td { white-space: nowrap; }
+.pairs td { white-space: normal; overflow-wrap: anywhere; text-align: left; }
 figure { margin: 1rem 0; } img { max-width: 100%; background: white; border-radius: 4px; }
 figcaption, .note { color: #767676; font-size: .9rem; }
 """
@@ -55,7 +56,10 @@ class Report:
         if text:
             self._parts.append(f"<p>{html.escape(text)}</p>")
         if table is not None:
-            markup = table.to_html(index=index, border=0, na_rep="", float_format="%.4g")
+            pairs = "pairs" if table.shape[1] == 2 and not index else None
+            markup = table.to_html(
+                index=index, border=0, na_rep="", float_format="%.4g", classes=pairs
+            )
             self._parts.append(f'<div class="scroll">{markup}</div>')
         if figure is not None:
             self._parts.append(f"<figure>{_image(figure, heading)}</figure>")

@@ -25,8 +25,8 @@ class RichnessTopK:
     as a regression on covariates, may be given in place of the sum.
 
     Attributes:
-        scale: a.
-        offset: c.
+        scale: factor a.
+        offset: number of species c.
         max_k: longest set.
         scales: :math:`(A,)`, the a that `fit` tried.
         offsets: :math:`(C,)`, the c that it tried.

@@ -55,7 +55,7 @@ class GraphSpec:
 
     @property
     def shared(self) -> tuple[str, ...]:
-        """The columns of ``match`` that divide the surveys: without region if they have none."""
+        """The columns of ``match`` that divide the surveys, without region if they have none."""
         absent = () if "region" in self.categories else ("region",)
         return tuple(name for name in self.match if name not in absent)
 

@@ -36,8 +36,8 @@ class ThresholdTopK:
     column), so one partial sort scores every pair of K and θ.
 
     Attributes:
-        k: K.
-        threshold: θ; a species needs more than it.
+        k: the number K, beyond which "intersection" takes no more.
+        threshold: the probability θ; a species needs more than it.
         rule: "intersection" or "union".
         ks: :math:`(A,)`, the K that `fit` tried.
         thresholds: :math:`(B,)`, the θ that it tried.

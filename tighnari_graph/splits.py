@@ -140,8 +140,8 @@ def fold_report(graph: SurveyGraph, folds: np.ndarray) -> pd.DataFrame:
     """For each fold, how well its surveys are connected to the others: the block shift.
 
     Returns:
-        A row per fold: held-out surveys, their mean degree to training surveys and the share of
-        them without any, and the same of training surveys among themselves.
+        A row per fold, with held-out surveys, their mean degree to training surveys and the share
+        of them without any, and the same of training surveys among themselves.
     """
     source, target = graph.edge_index.numpy(force=True)
     rows = []

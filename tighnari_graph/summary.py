@@ -19,7 +19,9 @@ class GraphSummary:
     """Counts of a survey graph; prints as text, shows as a table in a notebook.
 
     Attributes:
-        surveys, species, labels: nodes, columns of ``y``, and entries of it.
+        surveys: nodes.
+        species: columns of ``y``.
+        labels: entries of ``y``.
         species_seen: species with at least one label.
         edges: directed edges.
         radius_km: longest edge allowed.
@@ -31,6 +33,14 @@ class GraphSummary:
         largest_component: surveys in the largest one.
         missing_regions: surveys without a region, which match nothing if region is in ``match``.
         groups: a row per year and region: surveys, edges, isolates, mean degree.
+
+    Example:
+        >>> from tighnari_graph import SurveyGraph, SurveyTable
+        >>> rows = pd.DataFrame({"surveyId": [1, 2, 3], "lat": [45.0, 45.05, 46.0], "lon": 7.0,
+        ...     "year": 2020, "speciesId": [5, 9, 9]})
+        >>> summary = SurveyGraph.from_surveys(SurveyTable.from_long(rows)).summary()
+        >>> summary.to_frame().set_index("figure").loc["degree", "value"]
+        '0 to 1, mean 0.7; quartiles 0.5, 1, 1; 95 % have at most 1'
     """
 
     surveys: int
@@ -51,14 +61,15 @@ class GraphSummary:
     def to_frame(self) -> pd.DataFrame:
         """The summary as a table of two columns, figure and value, both text."""
         share = self.isolates / max(self.surveys, 1)
-        quantiles = ", ".join(f"{100 * q:g} % {v:g}" for q, v in self.degree_quantiles.items())
+        least, *quartiles, most_have, most = (f"{v:g}" for v in self.degree_quantiles)
         rows = {
             "surveys": f"{self.surveys:,}",
             "species": f"{self.species:,} ({self.species_seen:,} with a label)",
             "labels": f"{self.labels:,} ({self.labels / max(self.surveys, 1):.1f} a survey)",
             "edges": f"{self.edges:,} directed, up to {self.radius_km:g} km, "
             + (f"same {' and '.join(self.match)}" if self.match else "distance alone"),
-            "degree": f"mean {self.mean_degree:.1f}; {quantiles}",
+            "degree": f"{least} to {most}, mean {self.mean_degree:.1f}; quartiles "
+            f"{', '.join(quartiles)}; 95 % have at most {most_have}",
             "isolates": f"{self.isolates:,} ({100 * share:.1f} %)",
             "components": f"{self.components:,}, largest {self.largest_component:,} surveys",
             "missing regions": f"{self.missing_regions:,}",

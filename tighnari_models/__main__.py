@@ -18,9 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tighnari_models",
         description="Train the multimodal model on a GeoLifeCLEF 2024 folder with whatever "
-        "modalities it holds, cross-fuse, tune Threshold Top-K on held-out blocks, and write "
-        "submission.csv, logits, models and report.html. A run that was stopped goes on where it "
-        "was.",
+        "modalities it holds, cross-fuse, fit a decision rule on held-out blocks (CommunityF1; "
+        "Threshold Top-K in the paper's recipe), and write submission.csv, logits, models and "
+        "report.html. A run that was stopped goes on where it was.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add, not_given = parser.add_argument, argparse.SUPPRESS  # then `Options` decides

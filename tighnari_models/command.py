@@ -163,6 +163,8 @@ def _chosen_preset(options: Options) -> Preset:
     if options.pretrained and options.weights is not None:
         raise SurveyDataError("--pretrained loads from the hub and --weights from a file: give one")
     if options.weights is not None:
+        if not options.weights.is_file():
+            raise FileNotFoundError(f"{options.weights}: no such file of weights")
         model |= {"weights": str(options.weights), "pretrained": False}
     return replace(preset, model=model, **changes)  # type: ignore[arg-type]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tighnari_models.bootstrap import DRAWS, block_interval, drawn_ratios
-from tighnari_models.evaluation_result import Evaluation
+from tighnari_graph.bootstrap import DRAWS, block_interval, drawn_ratios
+from tighnari_graph.evaluation_result import Evaluation
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def compare_all(evaluations: Sequence[Evaluation], against: str | None = None) -
         against: name of the one that the others are compared with; by default the first.
 
     Returns:
-        A row per evaluation: samples-F1 with its interval, samples-F1 on random folds, difference
-        with its interval, share of draws above zero, verdict and seconds.
+        A row per evaluation, with samples-F1 and its interval, samples-F1 on random folds,
+        difference and its interval, share of draws above zero, verdict and seconds.
 
     Raises:
         ValueError: on names that repeat or an unknown one, or evaluations that cannot be compared.

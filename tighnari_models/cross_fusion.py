@@ -75,7 +75,7 @@ def cross_fusion(
 ) -> FusionResult:
     r"""Train a model per fold and average their logits; finished folds are not trained again.
 
-    .. math:: L = \frac1k \sum_i M_i(x), \quad M_i = \mathrm{Train}(D \setminus D_i)
+    .. math:: L = \frac1k \sum_i M_i(x), \quad M_i = \mathrm{Train}(D \smallsetminus D_i)
 
     The surveys fall into one fold more than there are models. The last one is kept back: its labels
     reach no weight, no graph feature and no preprocessing of any model, and its graph features see

@@ -14,13 +14,13 @@ from typing import TypeAlias
 import numpy as np
 
 from tighnari_graph.decisions import DecisionRule, cross_fitted
+from tighnari_graph.evaluation_result import BLOCK_FOLDS, RANDOM_FOLDS, Evaluation
 from tighnari_graph.metrics import survey_f1
 from tighnari_graph.richness import RichnessTopK
 from tighnari_graph.sparse import Labels
 from tighnari_graph.species_sets import ThresholdTopK
 from tighnari_graph.splits import block_folds, block_ids, random_folds
 from tighnari_graph.surveys import SurveyTable
-from tighnari_models.evaluation_result import Evaluation
 from tighnari_models.held_out import (
     RICHNESS,
     HeldOut,
@@ -35,7 +35,6 @@ RuleFit: TypeAlias = Callable[..., DecisionRule]
 """Probabilities and labels, and if it has a parameter ``richness`` that too → a fitted rule."""
 
 THRESHOLD_TOP_K: RuleFit = partial(ThresholdTopK.fit, thresholds=MODEL_THRESHOLDS)
-BLOCK_FOLDS, RANDOM_FOLDS = "block folds", "random folds"
 
 
 def evaluate(

@@ -13,6 +13,7 @@ from tighnari_graph.errors import refuse
 from tighnari_graph.gfv import GFVScaler
 from tighnari_models.data.batch import SurveyBatch
 from tighnari_models.data.dataset import SurveyDataset
+from tighnari_models.opened_models import seen_by
 from tighnari_models.tighnari import Tighnari
 
 _NOTHING = torch.zeros(0)
@@ -130,7 +131,4 @@ def mean_probabilities(
 
 
 def _batch(model: Tighnari, data: SurveyDataset) -> SurveyBatch:
-    steps = model.preprocessing
-    if steps is not None and steps is not data.preprocessing:
-        data = data.with_preprocessing(steps)
-    return data.__getitems__(list(range(len(data))))
+    return seen_by(model, data).__getitems__(list(range(len(data))))

@@ -63,11 +63,13 @@ class CrossAttention(nn.Module):
 class HCAM(nn.Module):
     r"""Hierarchical cross-attention: time and table ask the image, and all three the graph.
 
-    .. math::
-        A_1 &= \mathrm{CA}(T, S), \quad A_2 = \mathrm{CA}(F', S), \quad C = [T, F', S] \\
-        O_{CA} &= [A_1, A_2] + \mathrm{Linear}(C) \\
-        O_{MHCA} &= \mathrm{MHCA}(C, G') \\
-        \text{output} &= [O_{MHCA}, O_{CA}]
+    .. math:: A_1 = \mathrm{CA}(T, S), \quad A_2 = \mathrm{CA}(F', S), \quad C = [T, F', S]
+
+    .. math:: O_{CA} = [A_1, A_2] + \mathrm{Linear}(C)
+
+    .. math:: O_{MHCA} = \mathrm{MHCA}(C, G')
+
+    .. math:: \text{output} = [O_{MHCA}, O_{CA}]
 
     With ``tokens``, S are the tokens of the image's feature map, T those of all cubes, each a query
     of its own, and G′ is cut into several tokens. A₁ is the mean over T's queries. Where a

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from tighnari_graph.errors import SurveyDataError
+from tighnari_models.data.dataset import SurveyDataset
 from tighnari_models.tighnari import Tighnari
 
 Model: TypeAlias = Tighnari | str | Path
@@ -50,6 +51,13 @@ def _model_folders(folder: Path) -> list[Path]:
     raise SurveyDataError(
         f"{folder}: no saved model; expected config.json in it, in model/ or in fold_*/model/"
     )
+
+
+def seen_by(model: Tighnari, dataset: SurveyDataset) -> SurveyDataset:
+    """The surveys through the preprocessing that the model was trained with, where it has one."""
+    if model.preprocessing is None or model.preprocessing is dataset.preprocessing:
+        return dataset
+    return dataset.with_preprocessing(model.preprocessing)
 
 
 def refuse_other_species(model: Tighnari, species_ids: np.ndarray) -> None:

@@ -7,11 +7,11 @@ import pandas as pd
 from scipy import sparse
 from scipy.special import expit
 
+from tighnari_graph.bootstrap import block_interval
 from tighnari_graph.community_f1 import CommunityF1
 from tighnari_graph.decisions import cross_fitted
 from tighnari_graph.metrics import survey_f1
 from tighnari_graph.species_sets import KS, ThresholdTopK
-from tighnari_models.bootstrap import block_interval
 
 # θ = 0 is plain Top-K. The paper's range starts at 0.1; rare species are worth less than that.
 MODEL_THRESHOLDS = np.concatenate([[0.0], np.arange(0.02, 0.501, 0.01)])

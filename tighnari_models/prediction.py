@@ -17,7 +17,13 @@ from tighnari_graph.errors import SurveyDataError, refuse
 from tighnari_graph.files import new_memmap, written_whole
 from tighnari_models.data.batch import SurveyBatch
 from tighnari_models.data.dataset import SurveyDataset, collate
-from tighnari_models.opened_models import Model, evaluating, open_models, refuse_other_species
+from tighnari_models.opened_models import (
+    Model,
+    evaluating,
+    open_models,
+    refuse_other_species,
+    seen_by,
+)
 from tighnari_models.tighnari import Tighnari
 
 Logits: TypeAlias = np.ndarray | Tensor | str | Path
@@ -183,10 +189,8 @@ def _fill(
 def _batches(
     model: Tighnari, dataset: SurveyDataset, batch_size: int, num_workers: int
 ) -> DataLoader[SurveyBatch]:
-    if model.preprocessing is not None and model.preprocessing is not dataset.preprocessing:
-        dataset = dataset.with_preprocessing(model.preprocessing)
     return DataLoader(
-        dataset, batch_size, collate_fn=collate, num_workers=num_workers,
+        seen_by(model, dataset), batch_size, collate_fn=collate, num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tighnari_graph.figure_columns import plot_boxes, plot_correlations
+from tighnari_graph.figure_scores import plot_f1_by, plot_f1_map, plot_reliability
 from tighnari_graph.figure_style import OKABE_ITO
 from tighnari_graph.plots import plot_threshold_top_k
 from tighnari_graph.report import Report, key_values
@@ -14,10 +15,9 @@ from tighnari_models.cross_fusion import FusionResult
 from tighnari_models.data.batch import FILES
 from tighnari_models.data.datamodule import SurveyDataModule
 from tighnari_models.figure_architecture import plot_architecture
-from tighnari_models.figure_scores import plot_f1_by, plot_f1_map
 from tighnari_models.figure_tokens import plot_token_grids
 from tighnari_models.figures import plot_cubes, plot_patch
-from tighnari_models.plots import plot_history, plot_reliability, plot_steps
+from tighnari_models.plots import plot_history, plot_steps
 from tighnari_models.scoring import Scores
 
 _COLUMNS = 80  # of the table, in the figures of it
@@ -39,8 +39,10 @@ def write_report(
     histories = {f"fold {i}": fold.history for i, fold in enumerate(fusion.folds)}
     report.add(
         "Loss curves",
-        "Binary cross-entropy over the epochs; a dot marks the epoch whose weights were kept.",
-        figure=plot_history(histories),
+        "Loss over the epochs, with mixup in training; a mark shows whose weights were kept.",
+        figure=plot_history(
+            histories, {f"fold {i}": f.best_epoch for i, f in enumerate(fusion.folds)}
+        ),
     )
     _add_model(report, fusion.folds[0].model.config)
     _add_files(report, data)

@@ -8,6 +8,7 @@ from scipy import sparse
 from scipy.special import expit
 
 from tighnari_graph.errors import SurveyDataError
+from tighnari_graph.evaluation_result import Evaluation
 from tighnari_graph.ladder import climb, po_lists
 from tighnari_graph.scale_rows import ScaleRows
 from tighnari_graph.shares import LEVELS
@@ -17,7 +18,6 @@ from tighnari_graph.surveys import SurveyTable
 from tighnari_models.cross_fusion import FusionResult
 from tighnari_models.data.scale_rows import ScaleModels
 from tighnari_models.evaluation import evaluate_predictions
-from tighnari_models.evaluation_result import Evaluation
 from tighnari_models.post_processing import MODEL_THRESHOLDS, PostProcessing, post_processing
 
 _PARTS = 5
@@ -100,7 +100,7 @@ def block_parts(surveys: SurveyTable) -> np.ndarray:
 def _graph_only_f1(surveys: SurveyTable, fusion: FusionResult) -> np.ndarray:
     """F1 of every survey as the survey graph alone predicts it, on the same folds."""
     levels = tuple(level for level in LEVELS if surveys.has(level))
-    return climb(surveys, _fold_numbers(fusion), levels=levels).survey_f1
+    return climb(surveys, _fold_numbers(fusion), levels=levels).evaluation.survey_f1
 
 
 def _score_tuning(

@@ -7,13 +7,13 @@
 """
 
 import inspect
+import sys
+from pathlib import Path
 
-from doc_names import find
+from doc_names import OURS, find
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-
-_OURS = ("tighnari_graph", "tighnari_models")
 
 
 class Api(SphinxDirective):
@@ -49,11 +49,30 @@ def skip_foreign(
     """Leave out what a class of ours inherits from PyG, torch or Lightning."""
     inner = getattr(value, "fget", None) or inspect.unwrap(getattr(value, "__func__", value))
     module = getattr(inner, "__module__", None)
-    return True if isinstance(module, str) and not module.startswith(_OURS) else None
+    return True if isinstance(module, str) and not _is_ours(module) else None
+
+
+def _is_ours(module: str) -> bool:
+    """Whether its file lies in our packages: PyG writes methods into modules of like names."""
+    package = module.partition(".")[0]
+    if package not in OURS:
+        return False
+    folder = Path(str(sys.modules[package].__file__)).parent
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file is not None and folder in Path(file).parents
+
+
+def plain_defaults(
+    app: Sphinx, what: str, name: str, value: object, options: object,
+    signature: str | None, returned: str | None,
+) -> tuple[str, str | None] | None:  # fmt: skip
+    """A default that a function makes, as ``...``: Sphinx cannot parse ``<factory>``."""
+    return None if signature is None else (signature.replace("<factory>", "..."), returned)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Make the directive known."""
     app.add_directive("api", Api)
     app.connect("autodoc-skip-member", skip_foreign)
+    app.connect("autodoc-process-signature", plain_defaults)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,7 +1,11 @@
 """Which names the pages of the reference list, and what they stand for."""
 
+from collections.abc import Mapping
 from operator import attrgetter
 from pathlib import Path
+
+OURS = ("tighnari_graph", "tighnari_models")
+WHOLE = ("class", "function", "data", "exception")  # no parts of a class
 
 
 def find(name: str) -> object:
@@ -29,3 +33,29 @@ def documented(folder: Path) -> set[str]:
             elif line:
                 package = ""
     return names
+
+
+def the_one(name: str, kinds: Mapping[str, str]) -> str | None:
+    """The only entry that a name can stand for; None where there is none, or several.
+
+    A function or class comes before a method of its name, but not before several: `fit` alone says
+    too little. An attribute that has no entry leads to its class.
+
+    Args:
+        name: with or without module.
+        kinds: full name of each entry → "class", "function", "method", …
+    """
+    if name in kinds:
+        return name
+    wanted, parts = {name}, name.split(".")
+    if parts[0] in OURS:  # then without its modules
+        first = next((i for i, part in enumerate(parts) if not part.islower()), len(parts) - 1)
+        wanted.add(".".join(parts[first:]))
+    found = [full for full in kinds if any(full.endswith(f".{short}") for short in wanted)]
+    whole = [full for full in found if kinds[full] in WHOLE]
+    if len(found) - len(whole) <= 1:
+        found = whole or found
+    if not found and "." in name:
+        owner = the_one(name.rpartition(".")[0], kinds)
+        return owner if owner and kinds[owner] == "class" else None
+    return found[0] if len(found) == 1 else None

@@ -38,6 +38,9 @@ def read_page(app: Sphinx, name: str, source: list[str]) -> None:
         docs / "gallery": docs / "auto_gallery/index.rst",
         docs / "api": docs / "api/index.rst",
     }
+    for script in (docs / "gallery").rglob("plot_*.py"):
+        shown = docs / "auto_gallery" / script.relative_to(docs / "gallery")
+        moved[script] = shown.with_suffix(".rst")
     at = root / _SHOWN[name] if name in _SHOWN else page
     if name == "benchmarks":
         source[0] = benchmarks(root)

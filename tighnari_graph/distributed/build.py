@@ -78,7 +78,7 @@ def build(
             then calls this under ``if __name__ == "__main__":``, as Dask asks.
 
     Raises:
-        ImportError: without Dask (``pip install 'tighnari[distributed]'``).
+        ImportError: without Dask (``pip install '.[distributed]'`` in the checkout).
         FileNotFoundError: if there is no such source.
         FileExistsError: if ``out`` holds anything else.
         FolderInUseError: if another process builds there.

@@ -27,7 +27,7 @@ def connected(client: "Client | None") -> Iterator["Client"]:
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise ImportError(
-            "tighnari_graph.distributed needs Dask: pip install 'tighnari[distributed]'"
+            "tighnari_graph.distributed needs Dask; in the checkout: pip install '.[distributed]'"
         ) from error
     if client is not None:
         yield client

@@ -13,7 +13,7 @@ from tighnari_graph.neighbors import count_edges
 from tighnari_graph.spec import GraphSpec
 
 
-def check_edges_fit(surveys: TileSurveys, spec: GraphSpec, tile: Tile) -> None:
+def check_tile_fits(surveys: TileSurveys, spec: GraphSpec, tile: Tile) -> None:
     """Refuse a tile whose edges would take more memory than there is.
 
     Edges join surveys of the same cube, as wide as the radius, or of two that touch: at most 27

@@ -109,7 +109,7 @@ def predict(
         client: of a Dask cluster; by default a `LocalCluster`.
 
     Raises:
-        ImportError: without Dask (``pip install 'tighnari[distributed]'``).
+        ImportError: without Dask (``pip install '.[distributed]'`` in the checkout).
         FileNotFoundError: if there is no such source.
         FileExistsError: if ``out`` holds anything else.
         FolderInUseError: if another process works there.

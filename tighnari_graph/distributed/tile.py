@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tighnari_graph.distributed.cubes import cube_level, runs_around
 from tighnari_graph.distributed.job import Job, read_job
-from tighnari_graph.distributed.memory import check_edges_fit
+from tighnari_graph.distributed.memory import check_tile_fits
 from tighnari_graph.distributed.plan import Tile
 from tighnari_graph.distributed.surveys import TileSurveys, tile_surveys
 from tighnari_graph.distributed.tables import feature_columns, survey_columns, write_columns
@@ -43,7 +43,7 @@ def build_tile(tile: Tile, out: Path) -> dict[str, Any]:
     table = surveys.table
     own = (surveys.number >= tile.begin) & (surveys.number < tile.end)
     if tile.matches:
-        check_edges_fit(surveys, spec, tile)
+        check_tile_fits(surveys, spec, tile)
     graph = SurveyGraph.from_surveys(
         table, spec.radius_km, spec.earth_radius_km, job.keys["survey"]
     )

@@ -171,8 +171,8 @@ def _read_tiff(path: Path) -> np.ndarray:
         import tifffile
     except ImportError as error:
         raise ImportError(
-            f"{path}: patches of the 2025 layout need the package tifffile: "
-            "pip install 'tighnari[tiff]'"
+            f"{path}: patches of the 2025 layout need the package tifffile; "
+            "in the checkout: pip install '.[tiff]'"
         ) from error
     data = content_of(path, _MAX_BYTES, "an image of some kilobytes")
     try:

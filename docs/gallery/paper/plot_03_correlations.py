@@ -3,6 +3,8 @@ Figure 3: how features correlate, by region
 ===========================================
 
 Pearson's r of the environment's columns in four regions. Columns that go together stand together.
+Grey cells have no correlation: a column has one value in the whole region, as Bio2 and Bio15 have
+in this made-up north, or fewer than three surveys have both values.
 """
 
 import tempfile

@@ -2,7 +2,8 @@
 Figure 7: degrees
 =================
 
-How many neighbours surveys have, and the square root of it, by which graph features are divided.
+How many neighbours surveys have, on a logarithmic scale, and the square root of it, rounded, by
+which graph features are divided.
 """
 
 from tighnari_graph import SurveyGraph, SurveyTable

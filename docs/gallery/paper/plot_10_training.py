@@ -2,19 +2,14 @@
 Figure 10: training of the folds
 ================================
 
-Loss over the epochs, a model for each fold held out. Dots are the epochs that are kept.
+Loss over the epochs, a model for each fold held out. Marks are the epochs that are kept.
 """
 
-import logging
 import tempfile
-import warnings
 
 from tighnari_graph import block_folds
 from tighnari_graph.virtual import virtual_europe
 from tighnari_models import SurveyDataModule, TighnariConfig, TrainingOptions, fit, plot_history
-
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", module="lightning|torch")
 
 histories = {}
 with tempfile.TemporaryDirectory() as folder:

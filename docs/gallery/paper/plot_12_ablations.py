@@ -5,16 +5,11 @@ Figure 12: training without a part
 The same, of one model with all its modalities and of others that lack one.
 """
 
-import logging
 import tempfile
-import warnings
 
 from tighnari_graph import block_folds
 from tighnari_graph.virtual import virtual_europe
 from tighnari_models import SurveyDataModule, TighnariConfig, TrainingOptions, fit, plot_history
-
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", module="lightning|torch")
 
 histories = {}
 with tempfile.TemporaryDirectory() as folder:

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from tighnari_graph.bootstrap import DRAWS, block_members, divided, ratio_intervals
 from tighnari_graph.calibration import calibration_error
-from tighnari_models.bootstrap import DRAWS, block_members, divided, ratio_intervals
-from tighnari_models.survey_scores import are_shares, survey_ratios
+from tighnari_graph.survey_scores import are_shares, survey_ratios
 
 RARE_SURVEYS = 10  # a species of at most so many surveys is rare
 _NORMAL = 1.96  # standard errors on either side of an interval of 95 %

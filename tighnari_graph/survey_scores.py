@@ -150,4 +150,4 @@ def _absence_loss(p: np.ndarray) -> np.ndarray:
 
 def are_shares(probabilities: np.ndarray | sparse.csr_matrix) -> bool:
     """Whether no number exceeds 1, so that they can be probabilities."""
-    return bool(probabilities.shape[0] > 0 and probabilities.max() <= 1)
+    return bool(min(probabilities.shape) > 0 and probabilities.max() <= 1)

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from tighnari_graph.bootstrap import block_interval, block_sums, divided, ratio_intervals
+from tighnari_graph.evaluation_groups import groups_of
+from tighnari_graph.evaluation_scores import score_table
 from tighnari_graph.sparse import zero_one
 from tighnari_graph.surveys import SurveyTable
-from tighnari_models.bootstrap import block_interval, block_sums, divided, ratio_intervals
-from tighnari_models.evaluation_groups import groups_of
-from tighnari_models.evaluation_scores import score_table
 
+BLOCK_FOLDS, RANDOM_FOLDS = "block folds", "random folds"
 GROUPINGS = ("region", "degree", "year", "fold")  # what `Evaluation.to_frame` breaks down by
 
 
@@ -89,8 +90,8 @@ class Evaluation:
                 survey table, such as "region" or "year". See `groups_of`.
 
         Returns:
-            A row per group: surveys, blocks, samples-F1, from and to. No interval (NaN) for a
-            group within one block.
+            A row per group, with surveys, blocks, samples-F1, from and to. No interval (NaN) for
+            a group within one block.
 
         Raises:
             SurveyDataError: if the table has no such column.
