@@ -162,7 +162,7 @@ def test_a_radius_beyond_the_earth_is_written_as_json():
 
 def test_without_plotly_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    with pytest.raises(ImportError, match=r"tighnari\[explore\]"):
+    with pytest.raises(ImportError, match=r"in the checkout: pip install '\.\[explore\]'"):
         explore(SurveyGraph.from_surveys(one_region()))
 
 

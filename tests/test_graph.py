@@ -261,3 +261,11 @@ def test_truncated_and_foreign_files_are_refused_with_their_name(graph, tmp_path
 def test_a_graph_of_something_else_is_a_type_error():
     with pytest.raises(TypeError):
         SurveyGraph.from_surveys(pd.DataFrame())  # type: ignore[arg-type]
+
+
+def test_regions_of_text_and_of_numbers_are_not_compared():
+    """A CSV file read by path has text, the same one read by pandas may have numbers."""
+    rows = pd.DataFrame({"surveyId": [1, 2], "lat": 45.0, "lon": 7.0, "year": 2020, "region": "1"})
+    graph = SurveyGraph.from_surveys(SurveyTable.from_long(rows))
+    with pytest.raises(SurveyDataError, match="region is text in one table and numbers in the"):
+        graph.attach(SurveyTable.from_long(rows.assign(region=1)))

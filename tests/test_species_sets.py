@@ -157,5 +157,10 @@ def test_a_submission_that_cannot_be_written_leaves_the_old_one(tmp_path):
 
 
 def test_a_submission_of_no_surveys_has_its_header(tmp_path):
+    for odd in (["Poa alpina"], ["a,1"], [1.5]):
+        with pytest.raises(ValueError, match="species ids must be whole numbers"):
+            write_submission(tmp_path / "s.csv", [7], np.array([[1]]), np.array(odd))
+    with pytest.raises(IsADirectoryError, match="a folder, expected the name of a file"):
+        write_submission(tmp_path, [7], np.array([[1]]), [5])
     path = write_submission(tmp_path / "s.csv", [], np.zeros((0, 2)), [5, 6])
     assert path.read_text() == "surveyId,predictions\n"

@@ -40,9 +40,10 @@ def attach(
     Node types "survey", "test" and "po"; edge types ("survey", "near", "survey"),
     ("survey", "near", "test") and ("po", "near", "test"). No edge runs between test nodes and none
     points into a survey, so no training degree changes and no test point sees another. Edges from
-    surveys follow the graph's own ``match``; PO has no region, so its edges match on the year and
-    the distance only. PO surveys that reach no test node are left out and counted in
-    ``hetero["po"].out_of_reach``. ``backend`` and ``device`` are those of `radius_edges_between`.
+    surveys follow the graph's own ``match``; PO has no region, so its edges match on the distance
+    and, unless ``match`` leaves it out, on the year. PO surveys that reach no test node are left
+    out and counted in ``hetero["po"].out_of_reach``. ``backend`` and ``device`` are those of
+    `radius_edges_between`. Tensors are shared with the graph, not copied.
 
     Shapes:
         - **survey_id, year, region_code:** :math:`(N_{type},)` int64 on every node type;
@@ -52,8 +53,8 @@ def attach(
           (target, source)
 
     Raises:
-        SurveyDataError: if test and graph disagree in having a region column, or PO species are
-            not the graph's; ``presence_only`` without ``test``.
+        SurveyDataError: if test and graph disagree in having a region column or in its being text,
+            or PO species are not the graph's; ``presence_only`` without ``test``.
 
     Source: Liu et al. 2024, section 3.2 ("edges should not be generated between test set nodes"),
     algorithm 2 (LabelAuxiliaryNodes).

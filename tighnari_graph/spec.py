@@ -71,11 +71,19 @@ class GraphSpec:
 
         Shapes:
             - **output:** :math:`(N,)` int64, and the names, known ones first
+
+        Raises:
+            SurveyDataError: if the column is text here and was numbers there, or the reverse.
         """
         if name == "region" and table.region is None:
             return np.zeros(len(table), dtype=np.int64), self.region_names
         found, values = text_codes(table.column(name))
         names = self.categories.get(name, ())
+        if len({isinstance(value, str) for value in (*names, *values)}) > 1:
+            raise SurveyDataError(
+                f"{name} is text in one table and numbers in the other, so nothing would match; "
+                "read both in the same way"
+            )
         number = {value: code for code, value in enumerate(names)}
         for value in values.tolist():
             number.setdefault(value, len(number))

@@ -27,8 +27,9 @@ def write_submission(
         - **species_ids:** :math:`(S,)`, column → speciesId
 
     Raises:
-        ValueError: if lengths do not fit, an id is repeated or no whole number, or ``sets`` holds
-            anything but 0 and 1.
+        ValueError: if lengths do not fit, an id is repeated, a fraction, or text of more than
+            letters and digits (which another reader would part), or ``sets`` holds anything but 0
+            and 1.
 
     Source: GeoLifeCLEF 2024, submission format.
 
@@ -51,6 +52,8 @@ def write_submission(
     for what, given in (("survey", survey_ids), ("species", species_ids)):
         if given.size and given.dtype.kind not in "iuUOT":
             raise ValueError(f"{what} ids must be whole numbers, got {given.dtype}")
+        if given.dtype.kind not in "iu" and any(not str(one).isalnum() for one in given):
+            raise ValueError(f"{what} ids must be whole numbers, or text of letters and digits")
         ids, count = np.unique(given, return_counts=True)
         if (count > 1).any():
             some = ", ".join(map(str, ids[count > 1][:5]))
