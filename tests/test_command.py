@@ -14,6 +14,7 @@ import pytest
 from tests.real_data import GLC24, needs_glc24
 from tighnari_graph import SurveyGraph, check_submission, species_vocabulary
 from tighnari_graph.__main__ import main
+from tighnari_graph.report import Report, key_values
 from tighnari_graph.virtual import virtual_europe
 
 ROOT = Path(__file__).parents[1]
@@ -201,3 +202,14 @@ def test_the_report_opens_in_a_browser_without_a_network(world, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0
     assert "Survey graph and graph-only prediction" in done.stdout
+
+
+def test_a_table_of_pairs_wraps_and_one_of_numbers_does_not():
+    """On a phone the value of a pair is seen without a move of the hand."""
+    pairs, table = key_values([("K", 3)]), pd.DataFrame({"a": [1], "b": [2], "c": [3]})
+    report = Report("title", "subtitle")
+    report.add("one", table=pairs)
+    report.add("other", table=table)
+    page = report.to_html()
+    assert page.count('class="dataframe pairs"') == 1
+    assert page.index('class="dataframe pairs"') < page.index("<h2>other</h2>")

@@ -23,7 +23,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .8rem; border-bottom: 1px solid #8884; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
 td { white-space: nowrap; }
-.pairs td { white-space: normal; overflow-wrap: anywhere; text-align: left; }
+.pairs td { white-space: normal; overflow-wrap: break-word; text-align: left; }
 figure { margin: 1rem 0; } img { max-width: 100%; background: white; border-radius: 4px; }
 figcaption, .note { color: #767676; font-size: .9rem; }
 """

@@ -177,6 +177,7 @@ def _all_folds(
     Where folds are shared, one that another process trains is looked at again later.
     """
     done: dict[int, tuple[FitResult, np.ndarray]] = {}
+    waited_for: set[int] = set()
     while len(done) < folds:
         before = len(done)
         for number in range(folds):
@@ -184,9 +185,12 @@ def _all_folds(
                 continue
             try:
                 done[number] = train(number, done[0][0].model if warm_start and number else None)
-            except FolderInUseError:
+            except FolderInUseError as error:
                 if not shared:
                     raise
+                if number not in waited_for:
+                    _LOG.info("fold %d: %s", number, error)
+                waited_for.add(number)
         if len(done) == before:
             time.sleep(_PAUSE)
     return [done[number] for number in range(folds)]
