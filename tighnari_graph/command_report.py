@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tighnari_graph.evaluation_report import add_evaluation
 from tighnari_graph.evaluation_result import Evaluation
-from tighnari_graph.figure_scores import plot_f1_by, plot_f1_map, plot_reliability
 from tighnari_graph.figures import plot_locations, plot_species_frequency
 from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.ladder import Ladder
@@ -126,22 +126,4 @@ def _add_scores(report: Report, found: Findings) -> None:
         "Samples-F1 of every pair on the block folds; θ = 0 is plain Top-K.",
         figure=plot_threshold_top_k(found.ladder.rule),
     )
-    _add_evaluation(report, found.evaluation)
-
-
-def _add_evaluation(report: Report, found: Evaluation) -> None:
-    text = f"{found.name}, on held-out blocks; intervals of 95 % over blocks."
-    if found.surveys.has("region"):
-        report.add("F1 by region", text, figure=plot_f1_by(found, "region"))
-    report.add(
-        "F1 by degree",
-        "The same surveys by their number of training neighbours within 10 km.",
-        figure=plot_f1_by(found, "degree"),
-    )
-    report.add("F1 on the map", figure=plot_f1_map(found))
-    report.add(
-        "Calibration",
-        "How often species of about equal probability occur; on the grey line, probabilities mean "
-        "what they say.",
-        figure=plot_reliability(found),
-    )
+    add_evaluation(report, found.evaluation, "held-out blocks")

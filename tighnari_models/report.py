@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tighnari_graph.evaluation_report import add_evaluation
 from tighnari_graph.figure_columns import plot_boxes, plot_correlations
-from tighnari_graph.figure_scores import plot_f1_by, plot_f1_map, plot_reliability
 from tighnari_graph.figure_style import OKABE_ITO
 from tighnari_graph.plots import plot_threshold_top_k
 from tighnari_graph.report import Report, key_values
@@ -74,20 +74,9 @@ def _add_scores(report: Report, scores: Scores) -> None:
             figure=plot_steps(scores.all_folds.table),
             index=True,
         )
+    # of the tuning surveys not all neighbours are among them
     which = "tuning surveys" if scores.all_folds is None else "surveys of all block folds"
-    if found.surveys.has("region"):
-        text = f"Threshold Top-K on the {which}."
-        report.add("F1 by region", text, figure=plot_f1_by(found, "region"))
-    if scores.all_folds is not None:  # of the tuning surveys not all neighbours are among them
-        text = "The same surveys by their number of training neighbours."
-        report.add("F1 by degree", text, figure=plot_f1_by(found, "degree"))
-    report.add("F1 on the map", figure=plot_f1_map(found))
-    report.add(
-        "Calibration",
-        "How often species of about equal probability occur; on the grey line, probabilities mean "
-        "what they say.",
-        figure=plot_reliability(found),
-    )
+    add_evaluation(report, found, which, degrees=scores.all_folds is not None)
     report.add(
         "K and θ",
         "Samples-F1 of every pair on the tuning surveys; θ = 0 is plain Top-K.",
