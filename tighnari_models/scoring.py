@@ -21,6 +21,7 @@ from tighnari_models.evaluation import evaluate_predictions
 from tighnari_models.post_processing import MODEL_THRESHOLDS, PostProcessing, post_processing
 
 _PARTS = 5
+_NAME = "trained model, Threshold Top-K"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +64,17 @@ def score(
     rule = partial(ThresholdTopK.fit, ks=KS, thresholds=MODEL_THRESHOLDS)
     if warm_start:
         held_out = surveys.subset(fusion.tuning_rows)
-        evaluation = evaluate_predictions(_shares(fusion.logits), held_out, parts, rule=rule)
+        evaluation = evaluate_predictions(
+            _shares(fusion.logits), held_out, parts, rule=rule, name=_NAME
+        )
         return Scores(tuning, None, evaluation)
     logits = _out_of_fold(surveys, fusion)
     richness = None if scales is None else _richness(fusion, scales)
     labels, blocks = surveys.known_labels(), block_ids(surveys.lat, surveys.lon)
     all_folds = post_processing(logits, labels, fusion.fold_of, blocks, None, graph_only, richness)
-    evaluation = evaluate_predictions(_shares(logits), surveys, _fold_numbers(fusion), rule=rule)
+    evaluation = evaluate_predictions(
+        _shares(logits), surveys, _fold_numbers(fusion), rule=rule, name=_NAME
+    )
     return Scores(tuning, all_folds, evaluation)
 
 
