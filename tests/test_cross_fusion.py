@@ -16,6 +16,7 @@ from tests.small_models import QUIET, SPECIES, relabelled, small_config, small_d
 from tighnari_graph import block_folds
 from tighnari_models.cross_fusion import cross_fusion
 from tighnari_models.prediction import average_logits, predict
+from tighnari_models.run_folder import claim
 from tighnari_models.tighnari import Tighnari
 from tighnari_models.training import TighnariTraining
 
@@ -221,3 +222,10 @@ def test_what_cannot_be_is_refused(fused, tmp_path):
         cross_fusion(small_config(), data, out, **other)
     free = SHORT | {"training": replace(FAST, progress=None, devices=1)}
     cross_fusion(small_config(), data, out, **free)
+
+
+def test_a_shared_run_that_has_just_begun_is_not_replaced_by_another(tmp_path):
+    claim(tmp_path, {"seed": 0}, shared=True)
+    claim(tmp_path, {"seed": 0}, shared=True)
+    with pytest.raises(ValueError, match="holds a run with seed = 0, asked for 1"):
+        claim(tmp_path, {"seed": 1}, shared=True)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tighnari_graph import SurveyDataError, SurveyTable
+from tighnari_graph import SurveyDataError, SurveyTable, read_glc24_pa
 
 distributed = pytest.importorskip("distributed")
 from tests.distributed_cases import (  # noqa: E402
@@ -110,3 +110,72 @@ def test_files_without_rows_make_a_graph_without_surveys(client, tmp_path):
         found.features(0)
     with pytest.raises(ValueError, match="target must be 'survey' or 'test', got 'tset'"):
         found.features(0, target="tset")
+
+
+def test_names_of_folders_that_only_look_like_numbers_are_text(client, tmp_path):
+    frame = ROWS.assign(region=["01", "1", "01", "1"], speciesId=[5, 6, 7, 8])
+    frame = frame.assign(lon=7.0, lat=[45.0, 45.01, 45.0, 45.02])
+    frame.to_parquet(tmp_path / "in", partition_cols=["year", "region"], index=False)
+    found = build(tmp_path / "in", tmp_path / "out", client=client)
+    assert found.partitions["region"].tolist() == ["01", "1"]
+    assert found.partitions["year"].tolist() == [2020, 2020]
+    assert found.partitions["edges"].sum() == 2  # surveys 2 and 3
+    part = build(tmp_path / "in/year=2020/region=1", tmp_path / "part", client=client)
+    assert part.partitions[["year", "region", "surveys"]].to_numpy().tolist() == [[2020, 1, 2]]
+
+
+def test_a_column_that_one_file_lacks_and_another_has_empty_is_refused(client, tmp_path):
+    (tmp_path / "in").mkdir()
+    ROWS.to_parquet(tmp_path / "in/a.parquet", index=False)
+    table = pa.Table.from_pandas(ROWS.assign(surveyId=ROWS["surveyId"] + 10), preserve_index=False)
+    pq.write_table(table.append_column("region", pa.nulls(4)), tmp_path / "in/b.parquet")
+    with pytest.raises(SurveyDataError, match=r"1 of 2 files have no column region, first .*/a\."):
+        build(tmp_path / "in", tmp_path / "out", client=client)
+
+
+def test_surveys_without_species_have_none(client, tmp_path):
+    folder = write(ROWS.drop(columns="speciesId").drop_duplicates(), tmp_path / "in")
+    found = build(folder, tmp_path / "out", species_ids=[5, 6, 7], client=client)
+    assert found.partitions["labels"].tolist() == [0]
+    assert found.features(0).shape == (3, 3)
+
+
+def test_text_that_is_no_utf_8_is_refused_with_the_file(client, tmp_path):
+    (tmp_path / "in").mkdir()
+    odd = pa.array([b"\xff\xfe\x00", b"ok", b"ok", b"ok"], pa.binary())
+    odd = pa.Array.from_buffers(pa.string(), 4, odd.buffers())
+    table = pa.Table.from_pandas(ROWS, preserve_index=False).append_column("region", odd)
+    pq.write_table(table, tmp_path / "in/0.parquet")
+    with pytest.raises(SurveyDataError, match=r"0\.parquet: cannot be read: .*UTF"):
+        build(tmp_path / "in", tmp_path / "out", client=client)
+    with pytest.raises(SurveyDataError, match=r"0\.parquet: cannot be read as a table: .*UTF"):
+        read_glc24_pa(tmp_path / "in/0.parquet")
+
+
+def test_a_column_to_match_that_is_named_twice_counts_once(client, tmp_path):
+    folder = write(ROWS, tmp_path / "in")
+    found = build(folder, tmp_path / "out", match=("year", "year"), client=client)
+    assert_same(found, SurveyTable.from_long(at_once(folder)), match=("year",))
+
+
+def test_results_among_the_surveys_are_refused(client, tmp_path):
+    folder = write(ROWS, tmp_path / "in")
+    with pytest.raises(ValueError, match=r"in/graph lies in .*in, which is read"):
+        build(folder, folder / "graph", client=client)
+    assert not (folder / "graph").exists()
+
+
+def test_test_surveys_of_more_edges_than_a_worker_can_hold_are_refused(
+    client, tmp_path, monkeypatch
+):
+    from tighnari_graph import memory, neighbor_memory
+
+    many = pd.DataFrame(
+        {"surveyId": range(300), "lat": 45.0, "lon": 7.0, "year": 2020, "speciesId": 1}
+    )
+    po, few = write(many, tmp_path / "po"), write(many[:2], tmp_path / "few", files=1)
+    test = write(many.drop(columns="speciesId"), tmp_path / "test")
+    for module in (memory, neighbor_memory):
+        monkeypatch.setattr(module, "free_memory", lambda: 60 * 50_000)
+    with pytest.raises(SurveyDataError, match=r"test tile 0 \(2020\): 90,000 edges of at most"):
+        build(few, tmp_path / "out", test=test, presence_only=po, client=client)

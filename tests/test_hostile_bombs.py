@@ -8,15 +8,17 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 
 from tests.fuzz_limits import within_limits
 from tests.fuzz_targets import encoded, saved_model
 from tests.test_files import jpeg, saved, tiff, written
 from tests.test_prepared import write_survey
-from tighnari_graph import SurveyDataError
+from tighnari_graph import SurveyDataError, read_glc24_pa
 from tighnari_graph.files import read_array
 from tighnari_models import Tighnari, TighnariConfig
 from tighnari_models.data import patches
@@ -272,3 +274,27 @@ def test_json_nested_a_hundred_thousand_deep_is_refused(tmp_path):
 def test_the_limits_of_files_are_far_from_real_ones():
     assert patches._MAX_PIXELS >= 8 * 128
     assert patches._MAX_BYTES >= 4 * 2 * patches._MAX_PIXELS**2
+
+
+def test_a_text_of_a_megabyte_in_every_row_is_held_once(tmp_path):
+    """Eight kilobytes that stand for 2.5 GB: Parquet stores the text once."""
+    n = 2500
+    region = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), ["A" * 1_000_000])
+    table = pa.table({
+        "surveyId": range(n), "lat": np.full(n, 45.0), "lon": np.full(n, 7.0),
+        "year": np.full(n, 2020), "region": region, "speciesId": np.arange(n) % 5,
+    })  # fmt: skip
+    parquet.write_table(table, tmp_path / "b.parquet", compression="zstd", store_schema=False)
+    with within_limits(tmp_path):
+        assert len(read_glc24_pa(tmp_path / "b.parquet")) == n
+
+
+def test_fifty_thousand_columns_are_refused_at_once(tmp_path):
+    names = ["surveyId", "lat", "lon", "year", "region", "speciesId", *map(str, range(50_000))]
+    row = ["7", "43", "3", "2020", "A", "5", *["1"] * 50_000]
+    (tmp_path / "w.csv").write_text(",".join(names) + "\n" + ",".join(row) + "\n")
+    with (
+        within_limits(tmp_path),
+        pytest.raises(SurveyDataError, match=r"w\.csv: 50,006 columns, at most 10,000 are read"),
+    ):
+        read_glc24_pa(tmp_path / "w.csv")

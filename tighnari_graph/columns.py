@@ -98,5 +98,9 @@ def text_codes(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         >>> text_codes(pd.Series(["b", "a", None, "b"]))
         (array([ 1,  0, -1,  1]), array(['a', 'b'], dtype=object))
     """
+    if isinstance(column.dtype, pd.CategoricalDtype):  # no value is looked at twice
+        column = column.cat.remove_unused_categories()
+        code, values = text_codes(pd.Series(column.cat.categories))
+        return np.append(code, -1)[column.cat.codes], values
     codes, values = pd.factorize(_plain(column), sort=True, use_na_sentinel=True)
     return codes.astype(np.int64), np.asarray(values, dtype=object)

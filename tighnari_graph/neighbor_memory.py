@@ -3,9 +3,8 @@
 from collections.abc import Callable
 
 import numpy as np
-import psutil
 
-from tighnari_graph.memory import refuse_what_does_not_fit
+from tighnari_graph.memory import free_memory, refuse_what_does_not_fit
 from tighnari_graph.neighbor_reach import Reach
 
 EDGE_BYTES = 60
@@ -29,7 +28,7 @@ def check_edges_fit(reach: Reach, *estimates: Callable[[], float]) -> None:
         ...
         MemoryError: 1,000,000,000,000,000 edges of at most 10 km: this needs about 60000000.0 ...
     """
-    edges, free = 0.0, psutil.virtual_memory().available
+    edges, free = 0.0, free_memory()
     for estimate in estimates:
         edges = estimate()
         if EDGE_BYTES * edges <= free:

@@ -3,6 +3,7 @@
 import csv as python_csv
 import io
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,6 +16,7 @@ from tighnari_graph.errors import SurveyDataError
 
 Source: TypeAlias = str | Path | pd.DataFrame
 
+_MOST_COLUMNS = 10_000
 _HEADER_BYTES = 1 << 20
 
 # Typed where known, so that a column that looks whole in its first block may hold fractions later.
@@ -78,8 +80,12 @@ def read_frame(source: Source, include: list[str] | None = None) -> tuple[pd.Dat
 
 
 def _present(include: list[str] | None, names: list[str], source: str) -> list[str] | None:
-    """Those of the columns to read that are there; refuses names that occur twice."""
-    twice = sorted({name for name in names if names.count(name) > 1})
+    """Those of the columns to read that are there; refuses names that occur twice, or too many."""
+    if len(names) > _MOST_COLUMNS:
+        raise SurveyDataError(
+            f"{source}: {len(names):,} columns, at most {_MOST_COLUMNS:,} are read"
+        )
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:
         raise SurveyDataError(f"{source}: column names occur twice: {', '.join(twice)}")
     return None if include is None else [name for name in include if name in names]
@@ -100,7 +106,15 @@ def _read_parquet(path: Path, include: list[str] | None) -> pd.DataFrame:
         about, width = file.metadata, len(file.schema_arrow) if names is None else len(names)
         packed = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
         _require_memory(path.name, max(8 * width * about.num_rows, packed if names is None else 0))
+        texts = [
+            field.name
+            for field in file.schema_arrow
+            if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+        ]
+    # A text that occurs often is held once: a small file could stand for gigabytes.
+    with parquet.ParquetFile(path, read_dictionary=texts) as file:
         table = file.read(columns=names)
+    table.validate(full=True)  # text that is no UTF-8
     # What pandas notes in the file is not needed, and might say anything.
     index = [name for name in table.column_names if re.fullmatch(r"__index_level_\d+__", name)]
     return table.drop_columns(index).replace_schema_metadata(None).to_pandas()

@@ -138,7 +138,7 @@ def cross_fusion(
     }  # fmt: skip
     if shared:
         with hold_for_run(out, wait=True):
-            claim(out, record)
+            claim(out, record, shared)
     # without the scale of graph features, which is made of labels: every fold fits its own
     shared_steps = datamodule.fit_preprocessing(~tuning, gfv=False)
     workers = datamodule.num_workers

@@ -40,7 +40,8 @@ class TrainingOptions:
         precision: as Lightning's; "auto" is bf16-mixed on a GPU, 32-true elsewhere.
         compile: whether to speed the model up by `torch.compile`.
         augment: whether to turn and mirror images at random.
-        accelerator: as Lightning's, and so are ``devices`` and ``strategy``.
+        accelerator: as Lightning's, and so are ``devices`` (of each machine), ``strategy`` and
+            ``num_nodes`` (machines).
         progress: whether to show a progress bar; None shows it on a terminal.
 
     Raises:
@@ -75,6 +76,7 @@ class TrainingOptions:
     accelerator: str = "auto"
     devices: int | str | list[int] = "auto"
     strategy: str = "auto"
+    num_nodes: int = 1
     progress: bool | None = None
 
     def __post_init__(self) -> None:
@@ -92,6 +94,8 @@ class TrainingOptions:
         self._check_loss()
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience must be at least 1 or None, got {self.patience}")
+        if self.num_nodes < 1:
+            raise ValueError(f"num_nodes must be at least 1, got {self.num_nodes}")
         if self.monitor not in MONITORS:
             raise ValueError(f"monitor must be one of {', '.join(MONITORS)}, got {self.monitor!r}")
         if self.precision not in ("auto", *PRECISIONS):
@@ -131,6 +135,7 @@ class TrainingOptions:
             **dict.fromkeys(_SWITCHES, (bool, "True or False")),
             **dict.fromkeys(_NAMES, (str, "a name")),
             "patience": (numbers.Integral, "a whole number"),
+            "num_nodes": (numbers.Integral, "a whole number"),
             "devices": (int | str | list, "a number, a name or a list of numbers"),
         }
         for name, (kind, words) in kinds.items():

@@ -17,13 +17,20 @@ from tighnari_models.options import TrainingOptions
 
 # what a run, or a fold of one, has once an epoch is done
 _BEGUN = ("last.ckpt", "done.json", "fold_*/last.ckpt", "fold_*/done.json")
-_FREE = ("accelerator", "devices", "strategy", "progress")  # may differ when a run is resumed
+_FREE = (
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "strategy",
+    "progress",
+)  # may differ when a run is resumed
 
 
-def claim(out: Path, record: Mapping[str, Any]) -> None:
+def claim(out: Path, record: Mapping[str, Any], shared: bool = False) -> None:
     """Write ``run.json`` into a folder, or compare the record with that of the run it holds.
 
-    A run that never finished an epoch may be replaced: say, one whose weights were not found.
+    A run that never finished an epoch may be replaced: say, one whose weights were not found. Not
+    one that processes share, of which another may be at work.
 
     Raises:
         ValueError: if the folder holds a run with other settings or data; names the first.
@@ -41,7 +48,8 @@ def claim(out: Path, record: Mapping[str, Any]) -> None:
     """
     path = Path(out) / "run.json"
     asked = json.loads(json.dumps(record))
-    if not path.exists() or not any(any(path.parent.glob(name)) for name in _BEGUN):
+    begun = shared or any(any(path.parent.glob(name)) for name in _BEGUN)
+    if not path.exists() or not begun:
         write_json(path, asked)
         return
     remedy = f"delete the folder {out} to start anew, or choose another"

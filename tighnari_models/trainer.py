@@ -16,10 +16,13 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from tighnari_graph.files import written_whole
 from tighnari_graph.holding import hold
 from tighnari_models.options import MONITORS, TrainingOptions
+
+_LOG = logging.getLogger(__name__)
 
 
 def quiet_trainer(
@@ -31,6 +34,7 @@ def quiet_trainer(
         accelerator=options.accelerator,
         devices=options.devices,
         strategy=options.strategy,
+        num_nodes=options.num_nodes,
         precision=_precision(options),  # type: ignore[arg-type]
         max_epochs=max_epochs,
         gradient_clip_val=options.clip,
@@ -139,10 +143,16 @@ def hold_for_run(folder: Path, *inside: str, wait: bool = False) -> Iterator[Non
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C stays a KeyboardInterrupt: Lightning ends the process and ignores Ctrl-C from then."""
+    """Ctrl-C stays a KeyboardInterrupt: Lightning ends the process and ignores Ctrl-C from then.
+
+    After SIGTERM, which Lightning takes for a good end, the process ends with 143.
+    """
     try:
         yield
     except SystemExit as error:
+        if isinstance(error.__context__, SIGTERMException):
+            _LOG.warning("ended by SIGTERM; the same call goes on from here")
+            raise SystemExit(128 + signal.SIGTERM) from error
         if isinstance(error.__context__, KeyboardInterrupt):
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from error

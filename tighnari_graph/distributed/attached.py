@@ -13,6 +13,7 @@ from tighnari_graph.distributed.job import Job, read_job
 from tighnari_graph.distributed.plan import Tile
 from tighnari_graph.distributed.surveys import tile_surveys
 from tighnari_graph.distributed.tables import feature_columns, survey_columns, write_columns
+from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import written_whole
 from tighnari_graph.gfv import graph_feature_vectors
 from tighnari_graph.graph import SurveyGraph
@@ -32,6 +33,9 @@ def build_test_tile(tile: Tile, out: Path) -> dict[str, Any]:
 
     Returns:
         Counts of what was written.
+
+    Raises:
+        SurveyDataError: if the edges into its surveys would not fit into memory.
     """
     done = out / "tiles" / f"test-{tile.name}.json"
     if done.exists():
@@ -46,7 +50,12 @@ def build_test_tile(tile: Tile, out: Path) -> dict[str, Any]:
     po = None
     if "po" in job.pieces:
         po = tile_surveys(job.chunks("po"), _po_key(tile.key, job), runs, job.specs["po"]).table
-    hetero = _without_edges(near.table, job).attach(test.table, po)
+    try:
+        hetero = _without_edges(near.table, job).attach(test.table, po)
+    except MemoryError as error:
+        raise SurveyDataError(
+            f"test tile {tile.number} ({', '.join(map(str, tile.key))}): {error}"
+        ) from error
     columns = survey_columns(test.table, test.row, job.specs["test"])
     counts: dict[str, Any] = {"tile": tile.number, "key": list(tile.key), "surveys": len(test.row)}
     for source in ("survey", "po"):

@@ -20,7 +20,7 @@ from tighnari_graph.distributed.options import Options, gfv_options, list_option
 from tighnari_graph.distributed.plan import plan_tiles
 from tighnari_graph.distributed.repeats import id_buckets, refuse_repeats
 from tighnari_graph.distributed.request import NAMES, Request, categories
-from tighnari_graph.distributed.source import PIECE_ROWS, DataSet, Piece, Source
+from tighnari_graph.distributed.source import PIECE_ROWS, DataSet, Piece, Source, refuse_within
 from tighnari_graph.distributed.tile import build_tile
 from tighnari_graph.files import written_whole
 from tighnari_graph.geodesy import EARTH_RADIUS_KM
@@ -85,7 +85,8 @@ def build(
         SurveyDataError: on rows that `SurveyTable.from_long` refuses, an id that stands for two
             surveys, or a tile that does not fit into memory.
         TypeError: on options that are no numbers, or of no `species_lists`.
-        ValueError: on options out of range or without effect, or species outside ``species_ids``.
+        ValueError: if ``out`` lies in a folder of the source, on options out of range or without
+            effect, or species outside ``species_ids``.
 
     Source: Liu et al. 2024, section 3.2, algorithms 1 and 2.
     """
@@ -94,10 +95,11 @@ def build(
         list_options(lists, test is not None, presence_only is not None),
         index(max_surveys), index(piece_rows),
     )  # fmt: skip
-    match = (match,) if isinstance(match, str) else tuple(match)
+    match = (match,) if isinstance(match, str) else tuple(dict.fromkeys(match))
     given = None if species_ids is None else np.asarray(species_ids)
     request = Request(source, test, presence_only, match, dict(columns or {}), given)
     out = Path(out).absolute()
+    refuse_within(out, *(one for one in (source, test, presence_only) if one is not None))
     data = request.data_sets(options.piece_rows)
     settings = {
         "form": FORM, "match": list(request.match), "columns": request.columns,

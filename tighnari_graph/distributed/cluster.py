@@ -1,9 +1,10 @@
 """Dask: a client, and work done on its workers with a progress bar."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
@@ -12,6 +13,9 @@ from tqdm import tqdm
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+_LOG = logging.getLogger(__name__)
+_RESTART = "120s"  # for all workers to come back, of which Dask waits for 15 s
+_PATIENCE = 60.0  # seconds for tasks at work when another one has failed
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -24,6 +28,7 @@ def connected(client: "Client | None") -> Iterator["Client"]:
         ImportError: without Dask, naming the extra.
     """
     try:
+        import dask
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise ImportError(
@@ -33,6 +38,7 @@ def connected(client: "Client | None") -> Iterator["Client"]:
         yield client
         return
     with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": _RESTART}),
         LocalCluster(
             threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL
         ) as cluster,
@@ -72,17 +78,26 @@ def done_by(
             "is finished stays, and the same call goes on from there"
         ) from error
     finally:
-        _stop(client, [future for future in futures if not future.done()])
+        left = [future for future in futures if not future.done()]
+        if left:
+            _stop(client, left, wait=not isinstance(sys.exception(), KeyboardInterrupt))
     return [results[i] for i in range(len(items))]
 
 
-def _stop(client: "Client", futures: list["Future"]) -> None:
-    """Tasks that have not begun never do; those at work, which nothing can stop, are waited for."""
-    from distributed import wait
+def _stop(client: "Client", futures: list["Future"], wait: bool) -> None:
+    """Tasks that have not begun never do; those at work, which nothing can stop, are waited for.
 
-    if not futures:
-        return
-    at_work = {key for keys in client.processing().values() for key in keys}
+    Not after Ctrl-C, which in a terminal reaches the workers too: their tasks never end.
+    """
+    from distributed import wait as wait_for
+
+    at_work: set[str] = set()
+    if wait:
+        at_work = {key for keys in client.processing().values() for key in keys}
     client.cancel([future for future in futures if future.key not in at_work])
-    with suppress(CancelledError):
-        wait([future for future in futures if future.key in at_work])
+    try:
+        wait_for([future for future in futures if future.key in at_work], timeout=_PATIENCE)
+    except CancelledError:
+        pass
+    except TimeoutError:
+        _LOG.warning("%d tasks are at work still; do not use their folder yet", len(at_work))

@@ -1,12 +1,12 @@
 """How much memory a tile would take, estimated before it does."""
 
 import numpy as np
-import psutil
 
 from tighnari_graph.distributed.cubes import BITS, cube_level
 from tighnari_graph.distributed.plan import Tile
 from tighnari_graph.distributed.surveys import TileSurveys
 from tighnari_graph.errors import SurveyDataError
+from tighnari_graph.memory import free_memory
 from tighnari_graph.neighbor_memory import EDGE_BYTES
 from tighnari_graph.neighbor_reach import Reach
 from tighnari_graph.neighbors import count_edges
@@ -37,17 +37,3 @@ def check_tile_fits(surveys: TileSurveys, spec: GraphSpec, tile: Tile) -> None:
             f"made, and {max(free, 0) / 1e9:,.1f} GB are free; use a smaller max_surveys or "
             "radius_km, fewer workers, or workers with more memory"
         )
-
-
-def free_memory() -> float:
-    """Bytes that this worker may still take."""
-    free = float(psutil.virtual_memory().available)
-    try:
-        from distributed import get_worker
-
-        limit = get_worker().memory_manager.memory_limit
-    except (ImportError, ValueError, AttributeError):
-        return free
-    if not limit:
-        return free
-    return min(free, limit - psutil.Process().memory_info().rss)

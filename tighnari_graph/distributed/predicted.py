@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from tighnari_graph.columns import whole_numbers
 from tighnari_graph.distributed.cluster import connected, done_by
 from tighnari_graph.distributed.folder import claimed
-from tighnari_graph.distributed.source import DataSet, Piece, Source, refuse_unknown
+from tighnari_graph.distributed.source import DataSet, Piece, Source, refuse_unknown, refuse_within
 from tighnari_graph.distributed.tables import feature_columns, feature_matrix, write_columns
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import written_whole
@@ -116,13 +116,14 @@ def predict(
         SurveyDataError: on rows that `SurveyTable.from_long` refuses, a column that the model
             compares and the surveys lack, a survey in two rows, or surveys for training that the
             model was not fitted on.
-        ValueError: on options out of range.
+        ValueError: on options out of range, or if ``out`` lies in a folder of the source.
     """
     for name, value in (("top", top), ("piece_rows", piece_rows)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     out = Path(out).absolute()
     names = {name for one in model.covariates.values() for name in one.names} - {"year"}
+    refuse_within(out, source)
     data = DataSet.find(source, sorted(names | {"region"}), columns, piece_rows)
     refuse_unknown(columns, data)
     lacking = sorted(names - data.columns)

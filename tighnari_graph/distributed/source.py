@@ -3,10 +3,12 @@
 Only footers are read here; a worker reads the rows of one piece.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow as pa
@@ -18,6 +20,7 @@ from tighnari_graph.surveys import REQUIRED
 
 Source: TypeAlias = str | Path | Sequence[str | Path]
 
+_NOTHING = "__HIVE_DEFAULT_PARTITION__"
 PIECE_ROWS = 1_000_000
 MAX_GROUP_ROWS = 20_000_000  # a row group is read as a whole: about 3 GB
 
@@ -51,6 +54,7 @@ class Piece:
         try:
             with pq.ParquetFile(self.path) as file:
                 table = file.read_row_groups(list(self.row_groups), list(self.wanted))
+            table.validate(full=True)  # text that is no UTF-8
         except (pa.ArrowException, OSError) as error:
             raise SurveyDataError(f"{self.path}: cannot be read: {error}") from error
         for place, column in enumerate(table.schema):
@@ -115,8 +119,7 @@ class DataSet:
         kinds: dict[str, dict[str, list[str]]] = {column: {} for column in sorted(asked)}
         files, row = [], 0
         names: set[str] = set()
-        for fragment in fragments:
-            keys = dict(ds.get_partition_keys(fragment.partition_expression))
+        for fragment, keys in zip(fragments, _of_folders([f.path for f in fragments]), strict=True):
             footer = _footer(fragment.path)
             schema = footer.schema.to_arrow_schema()
             here = [*schema.names, *(key for key in keys if key not in schema.names)]
@@ -136,6 +139,18 @@ class DataSet:
         return cls(name, tuple(pieces), found, frozenset(names), tuple(files))
 
 
+def refuse_within(out: Path, *sources: Source) -> None:
+    """Refuse a folder for results among what is read: the next run would read them too.
+
+    Raises:
+        ValueError: naming both.
+    """
+    for source in sources:
+        for path in [source] if isinstance(source, str | Path) else source:
+            if out.resolve().is_relative_to(Path(path).resolve()):
+                raise ValueError(f"{out} lies in {path}, which is read; choose another folder")
+
+
 def refuse_unknown(columns: Mapping[str, str] | None, *data: DataSet) -> None:
     """Refuse new names for columns that no data set has.
 
@@ -151,7 +166,7 @@ def refuse_unknown(columns: Mapping[str, str] | None, *data: DataSet) -> None:
 
 
 def _refuse_twice(names: list[str], asked: set[str], path: str) -> None:
-    if twice := sorted({name for name in names if names.count(name) > 1} & asked):
+    if twice := sorted({name for name, times in Counter(names).items() if times > 1} & asked):
         raise SurveyDataError(f"{path}: column names occur twice: {', '.join(twice)}")
 
 
@@ -164,12 +179,30 @@ def _fragments(source: Source, name: str) -> list[Any]:
         raise FileNotFoundError(f"{gone[0]}: no such file or folder ({len(gone)} are missing)")
     where = str(paths[0]) if one else [str(path) for path in paths]
     try:
-        found = list(ds.dataset(where, format="parquet", partitioning="hive").get_fragments())
+        found = list(ds.dataset(where, format="parquet").get_fragments())
     except (pa.ArrowException, OSError, ValueError) as error:
         raise SurveyDataError(f"{name}: no Parquet data set: {error}") from error
     if not found:
         raise SurveyDataError(f"{name}: holds no Parquet files")
     return found
+
+
+def _of_folders(paths: list[str]) -> list[dict[str, Any]]:
+    """What names of folders such as ``year=2020`` say of each file.
+
+    A column of whole numbers in all of them is one of numbers; ``01`` is text, and no ``1``.
+    """
+    said = []
+    for path in paths:
+        parts = (part.partition("=") for part in Path(path).parent.parts if "=" in part)
+        said.append({unquote(k): None if v == _NOTHING else unquote(v) for k, _, v in parts})
+    texts = {
+        name
+        for keys in said
+        for name, value in keys.items()
+        if value is not None and (not value.lstrip("-").isdecimal() or value != str(int(value)))
+    }
+    return [{k: v if v is None or k in texts else int(v) for k, v in keys.items()} for keys in said]
 
 
 def _footer(path: str) -> pq.FileMetaData:
@@ -226,7 +259,7 @@ def _checked(
     present = []
     for column, seen in kinds.items():
         real = {kind: paths for kind, paths in seen.items() if kind != "nothing"}
-        if set(real) == {"missing"} and column not in required:
+        if set(seen) == {"missing"} and column not in required:
             continue
         if "missing" in real:
             lacking = real["missing"]

@@ -80,7 +80,7 @@ def _part(chunk: Chunk, key: Key, runs: np.ndarray, spec: GraphSpec) -> dict[str
         known = pd.Index(names, dtype=object).get_indexer(pd.Index(chunk.names[name], dtype=object))
         columns[f"in_{name}"] = np.append(known, -1)[columns[f"in_{name}"]]
     columns["count"] = columns["species"] = np.zeros(0, dtype=np.int64)
-    if len(spec.species_ids):
+    if len(spec.species_ids) and "species" in taken.schema.names:
         lists = taken["species"]
         vocabulary = spec.species_ids if spec.species_names is None else spec.species_names
         known = pd.Index(vocabulary).get_indexer(pd.Index(chunk.vocabulary, dtype=vocabulary.dtype))

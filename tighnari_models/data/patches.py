@@ -203,6 +203,8 @@ def _require_no_bomb(page: Any, data: bytes) -> None:
     """Refuse what tifffile would unpack without an end in sight."""
     if page.compression not in (_NONE, _LZW, *_DEFLATE):
         raise ValueError(f"it is packed by {page.compression!r}, expected LZW, deflate or none")
+    if sum(page.databytecounts) > len(data):
+        raise ValueError("its parts lie upon each other")
     if page.compression in _DEFLATE:
         left = _MAX_BYTES
         for start, length in zip(page.dataoffsets, page.databytecounts, strict=True):
