@@ -153,40 +153,43 @@ def at_call(of, name, number):
     def stopping(*arguments, **options):
         calls.append(name)
         if len(calls) == number:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), getattr(signal, sent))
         return usual(*arguments, **options)
 
     setattr(of, name, stopping)
 
-module, place, number, *arguments = sys.argv[1:]
+module, place, number, sent, *arguments = sys.argv[1:]
 at_call(*{"write": (Path, "replace"), "step": (TighnariTraining, "training_step")}[place], int(number))
 sys.exit(import_module(f"{module}.__main__").main(arguments))
 """
 SAYS = {
-    "tighnari_graph": "stopped\n",
-    "tighnari_models": "stopped; the same command goes on from here\n",
+    ("tighnari_graph", "SIGINT"): (130, "stopped\n"),
+    ("tighnari_models", "SIGINT"): (130, "stopped; the same command goes on from here\n"),
+    ("tighnari_models", "SIGTERM"): (143, "ended by SIGTERM; the same call goes on from here\n"),
 }
 
 
 @pytest.mark.parametrize(
-    ("module", "place", "number"),
+    ("module", "place", "number", "sent"),
     [
-        pytest.param("tighnari_graph", "write", 1, marks=pytest.mark.long),
-        pytest.param("tighnari_graph", "write", 4, marks=pytest.mark.slow),
-        pytest.param("tighnari_models", "step", 4, marks=pytest.mark.slow),
-        pytest.param("tighnari_models", "write", 25, marks=pytest.mark.long),
+        pytest.param("tighnari_graph", "write", 1, "SIGINT", marks=pytest.mark.long),
+        pytest.param("tighnari_graph", "write", 4, "SIGINT", marks=pytest.mark.slow),
+        pytest.param("tighnari_models", "step", 4, "SIGINT", marks=pytest.mark.slow),
+        pytest.param("tighnari_models", "step", 4, "SIGTERM", marks=pytest.mark.slow),
+        pytest.param("tighnari_models", "write", 25, "SIGINT", marks=pytest.mark.long),
     ],
 )
 def test_ctrl_c_ends_with_one_line_and_130_and_the_next_run_finishes(
-    module, place, number, tables, tmp_path
+    module, place, number, sent, tables, tmp_path
 ):
     given = ["--recipe", "paper", "--folds", "2", "--data", str(tables)]
     given += ["--epochs", "2"] * (module == "tighnari_models")
     out = tmp_path / "out"
-    process = started("-c", STOPPED, module, place, number, *given, "--out", out)
+    process = started("-c", STOPPED, module, place, number, sent, *given, "--out", out)
     _, error = process.communicate(timeout=200)
-    assert process.returncode == 130
-    assert error.endswith(SAYS[module])
+    code, said = SAYS[module, sent]
+    assert process.returncode == code
+    assert error.endswith(said)
     assert all(line.endswith("left out") for line in error.splitlines()[:-1])  # nothing else
     assert not (out / "submission.csv").exists()
     assert not list(out.rglob(".*.part"))

@@ -57,7 +57,10 @@ def hold(folder: str | Path, *inside: str, wait: bool = False) -> Iterator[None]
         raise OSError(f"{folder}: cannot be written to ({error.strerror or error})") from error
     try:
         me = f"process {os.getpid()} on {socket.gethostname()}"
-        (folder / _HOLDER).write_text(me, encoding="utf-8")
+        try:
+            (folder / _HOLDER).write_text(me, encoding="utf-8")
+        except OSError as error:
+            raise OSError(f"{folder}: cannot be written to ({error.strerror})") from error
         remove_half_written(folder, *inside)
         yield
     finally:

@@ -149,10 +149,10 @@ def interruptible() -> Iterator[None]:
     """
     try:
         yield
+    except SIGTERMException as error:
+        _LOG.warning("ended by SIGTERM; the same call goes on from here")
+        raise SystemExit(128 + signal.SIGTERM) from error
     except SystemExit as error:
-        if isinstance(error.__context__, SIGTERMException):
-            _LOG.warning("ended by SIGTERM; the same call goes on from here")
-            raise SystemExit(128 + signal.SIGTERM) from error
         if isinstance(error.__context__, KeyboardInterrupt):
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from error
