@@ -19,26 +19,18 @@ from tighnari_graph import (
 )
 from tighnari_graph.readers import species_vocabulary
 
-distributed = pytest.importorskip("distributed")
-from tests.distributed_cases import (  # noqa: E402
-    IN_PROCESS,
+pytest.importorskip("distributed")
+from tests.distributed_cases import (
     assert_same,
     at_once,
     clustered_rows,
     write,
 )
-from tighnari_graph.distributed import build  # noqa: E402
+from tighnari_graph.distributed import build
 
 FEW = settings(SOME, max_examples=12)
 # threads of Dask may ask Python for a random number while Hypothesis draws
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
-
-
-@pytest.fixture(scope="module")
-def client():
-    """A cluster in this process: two threads."""
-    with distributed.Client(**IN_PROCESS) as one:
-        yield one
 
 
 @FEW

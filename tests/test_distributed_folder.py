@@ -16,25 +16,17 @@ import pytest
 from tighnari_graph import SurveyDataError, SurveyTable
 from tighnari_graph.holding import FolderInUseError, hold
 
-distributed = pytest.importorskip("distributed")
-from tests.distributed_cases import (  # noqa: E402
-    IN_PROCESS,
+pytest.importorskip("distributed")
+from tests.distributed_cases import (
     assert_same,
     at_once,
     clustered_rows,
     write,
 )
-from tighnari_graph.distributed import DistributedGraph, build  # noqa: E402
-from tighnari_graph.distributed.cluster import done_by  # noqa: E402
-from tighnari_graph.distributed.folder import claimed  # noqa: E402
-from tighnari_graph.distributed.options import list_options  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def client():
-    """A cluster in this process: two threads."""
-    with distributed.Client(**IN_PROCESS) as one:
-        yield one
+from tighnari_graph.distributed import DistributedGraph, build
+from tighnari_graph.distributed.cluster import done_by
+from tighnari_graph.distributed.folder import claimed
+from tighnari_graph.distributed.options import list_options
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +241,7 @@ SCRIPT = """
 import sys
 from tighnari_graph.distributed import build
 if __name__ == "__main__":
-    build(sys.argv[1], sys.argv[2], max_surveys=40, piece_rows=400)
+    build(sys.argv[1], sys.argv[2], max_surveys=10, piece_rows=400)
 """
 
 
@@ -268,12 +260,12 @@ def test_ctrl_c_in_a_terminal_ends_a_build_and_the_next_call_goes_on(client, sur
         time.sleep(0.01)
     os.killpg(running.pid, signal.SIGINT)
     try:
-        running.communicate(timeout=60)
+        running.communicate(timeout=120)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)
     assert running.returncode != 0
-    options = {"max_surveys": 40, "piece_rows": 400, "client": client}
+    options = {"max_surveys": 10, "piece_rows": 400, "client": client}
     found = build(surveys, out, **options)
     expected = build(surveys, tmp_path / "expected", **options)
     for path in expected.out.glob("*/*.parquet"):

@@ -11,15 +11,14 @@ import pytest
 
 from tighnari_graph import SurveyDataError, SurveyTable, read_glc24_pa
 
-distributed = pytest.importorskip("distributed")
-from tests.distributed_cases import (  # noqa: E402
-    IN_PROCESS,
+pytest.importorskip("distributed")
+from tests.distributed_cases import (
     assert_same,
     at_once,
     clustered_rows,
     write,
 )
-from tighnari_graph.distributed import build  # noqa: E402
+from tighnari_graph.distributed import build
 
 ROWS = pd.DataFrame(
     {
@@ -30,13 +29,6 @@ ROWS = pd.DataFrame(
         "speciesId": [5, 5, 9, 9],
     }
 )
-
-
-@pytest.fixture(scope="module")
-def client():
-    """A cluster in this process: two threads."""
-    with distributed.Client(**IN_PROCESS) as one:
-        yield one
 
 
 @pytest.mark.parametrize("piece_rows", [1, 1000])

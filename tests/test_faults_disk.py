@@ -2,7 +2,9 @@
 
 import json
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import pytest
 import torch
 from scipy import sparse
 
+from tests.fuzz_targets import saved_model
 from tests.small_models import small_config, split_data
 from tighnari_graph import SurveyGraph
 from tighnari_graph import __main__ as graph_command
@@ -262,3 +265,22 @@ def test_an_output_folder_that_cannot_be_is_one_line(main, tmp_path, capsys):
     assert main(["--data", str(data), "--out", str(tmp_path / "file/out")]) == 2
     error = capsys.readouterr().err
     assert error == f"error: {tmp_path}/file/out: cannot be written to (Not a directory)\n"
+
+
+def test_a_full_disk_leaves_the_model_that_was_saved_before(tmp_path):
+    """Of all files of a model none is in its place before all are written."""
+    folder = saved_model(tmp_path)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    model = Tighnari.from_pretrained(folder)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    usual = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, limit[1]))
+    try:
+        with pytest.raises(OSError, match=r"not written"):
+            model.save_pretrained(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, usual)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    model.save_pretrained(folder)
+    assert Tighnari.from_pretrained(folder).config == model.config

@@ -298,3 +298,18 @@ def test_fifty_thousand_columns_are_refused_at_once(tmp_path):
         pytest.raises(SurveyDataError, match=r"w\.csv: 50,006 columns, at most 10,000 are read"),
     ):
         read_glc24_pa(tmp_path / "w.csv")
+
+
+def test_surveys_of_a_model_with_more_labels_than_species_are_refused(tmp_path):
+    """Five kilobytes that stand for 240 million labels."""
+    folder = saved_model(tmp_path)
+    path = folder / "surveys.parquet"
+    table = parquet.read_table(path)
+    ends = np.linspace(0, 2**26, len(table) + 1).astype(np.int32)
+    lists = pa.ListArray.from_arrays(ends, np.zeros(2**26, np.int32))
+    place = table.column_names.index("species_columns")
+    table = table.set_column(place, "species_columns", lists)
+    parquet.write_table(table, path, compression="zstd")
+    assert path.stat().st_size < 100_000
+    with within_limits(folder), pytest.raises(SurveyDataError, match=r"67,108,864 labels of"):
+        Tighnari.from_pretrained(folder)

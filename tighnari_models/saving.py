@@ -27,6 +27,7 @@ PREPROCESSING = "preprocessing.json"
 SPECIES = "species_ids.npy"
 SURVEYS = "surveys.parquet"
 MULTISCALE = "multiscale.safetensors"
+_FILES = (WEIGHTS, PREPROCESSING, SPECIES, SURVEYS, MULTISCALE, CONFIG)
 _HEADER = b"tighnari labelled surveys 1"
 _CORE = ("survey_id", "lat", "lon", "year")
 _LABELS = "species_columns"
@@ -51,37 +52,44 @@ class SavedModel:
 
 
 def write_folder(saved: SavedModel, folder: str | Path) -> None:
-    """Write all files, the config last, so that a folder with a config is complete.
+    """Write all files, then put them in their places, the config last: with it all are there.
+
+    What is not written, say on a full disk, leaves a model that was saved there before as it was.
 
     Raises:
         ValueError: if species ids, surveys or the multi-scale model are not those of the model.
         SurveyDataError: if there is a file of that name, or surveys cannot be saved.
+        OSError: if the disk is full.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise SurveyDataError(f"{folder}: a file; a model is saved as a folder")
     species_ids = _checked_species(saved)
-    for name in (
-        CONFIG,
-        PREPROCESSING,
-        SPECIES,
-        SURVEYS,
-        MULTISCALE,
-    ):  # of a model saved here before
-        (folder / name).unlink(missing_ok=True)
-    with written_whole(folder / WEIGHTS) as part:
-        save_file({key: v.detach().cpu().contiguous() for key, v in saved.weights.items()}, part)
-    if saved.preprocessing is not None:
-        with written_whole(folder / PREPROCESSING) as part:
-            part.write_text(json.dumps(saved.preprocessing.to_json(), indent=1))
-    if species_ids is not None:
-        write_array(folder / SPECIES, species_ids)
-    if saved.surveys is not None:
-        write_surveys(saved.surveys, folder / SURVEYS)
-    if saved.multiscale is not None:
-        saved.multiscale.save(folder / MULTISCALE)
-    with written_whole(folder / CONFIG) as part:
-        part.write_text(saved.config.to_json())
+    new = {name: folder / f".{name}.new.part" for name in _FILES}
+    try:
+        with written_whole(new[WEIGHTS]) as part:
+            weights = {key: v.detach().cpu().contiguous() for key, v in saved.weights.items()}
+            save_file(weights, part)
+        if saved.preprocessing is not None:
+            with written_whole(new[PREPROCESSING]) as part:
+                part.write_text(json.dumps(saved.preprocessing.to_json(), indent=1))
+        if species_ids is not None:
+            write_array(new[SPECIES], species_ids)
+        if saved.surveys is not None:
+            write_surveys(saved.surveys, new[SURVEYS])
+        if saved.multiscale is not None:
+            saved.multiscale.save(new[MULTISCALE])
+        with written_whole(new[CONFIG]) as part:
+            part.write_text(saved.config.to_json())
+        (folder / CONFIG).unlink(missing_ok=True)
+        for name, path in new.items():
+            if path.exists():
+                path.replace(folder / name)
+            else:  # of the model before
+                (folder / name).unlink(missing_ok=True)
+    finally:
+        for path in new.values():
+            path.unlink(missing_ok=True)
 
 
 def read_folder(folder: str | Path) -> SavedModel:
@@ -181,14 +189,16 @@ def read_surveys(path: str | Path, species_ids: np.ndarray | None) -> SurveyTabl
         SurveyDataError: if the file is none, or its labels name a species that there is not.
     """
     path = Path(path)
+    ids = np.zeros(0, dtype=np.int64) if species_ids is None else species_ids
     try:
+        _refuse_long_lists(path, len(ids))
         table = parquet.read_table(path)
+        table.validate(full=True)  # text that is no UTF-8
     except (pa.ArrowException, OSError) as error:
         raise SurveyDataError(f"{path}: not a Parquet file of surveys ({error})") from error
     header = (table.schema.metadata or {}).get(_HEADER)
     if header is None or not {*_CORE} <= set(table.column_names):
         raise SurveyDataError(f"{path}: a Parquet file, but no surveys of a saved model")
-    ids = np.zeros(0, dtype=np.int64) if species_ids is None else species_ids
     labels = None
     if _LABELS in table.column_names:
         lists = table.column(_LABELS).combine_chunks()
@@ -212,6 +222,19 @@ def read_surveys(path: str | Path, species_ids: np.ndarray | None) -> SurveyTabl
         species_names=None if names is None else np.array(names, dtype=object),
         meta=meta.rename(columns=lambda name: name.removeprefix(_META)),
     )
+
+
+def _refuse_long_lists(path: Path, num_species: int) -> None:
+    """No survey has more labels than there are species; a small file could stand for gigabytes."""
+    about = parquet.read_metadata(path)
+    for group in (about.row_group(number) for number in range(about.num_row_groups)):
+        for column in (group.column(number) for number in range(group.num_columns)):
+            most = group.num_rows * max(num_species, 1)
+            if column.path_in_schema.startswith(_LABELS) and column.num_values > most:
+                raise SurveyDataError(
+                    f"{path}: {column.num_values:,} labels of {group.num_rows:,} surveys and "
+                    f"{num_species:,} species"
+                )
 
 
 def _checked_species(saved: SavedModel) -> np.ndarray | None:
