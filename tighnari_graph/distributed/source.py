@@ -200,7 +200,8 @@ def _of_folders(paths: list[str]) -> list[dict[str, Any]]:
         name
         for keys in said
         for name, value in keys.items()
-        if value is not None and (not value.lstrip("-").isdecimal() or value != str(int(value)))
+        if value is not None
+        and (not value.removeprefix("-").isdecimal() or value != str(int(value)))
     }
     return [{k: v if v is None or k in texts else int(v) for k, v in keys.items()} for keys in said]
 
