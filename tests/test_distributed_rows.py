@@ -126,8 +126,9 @@ def test_a_column_that_one_file_lacks_and_another_has_empty_is_refused(client, t
 
 
 def test_surveys_without_species_have_none(client, tmp_path):
-    folder = write(ROWS.drop(columns="speciesId").drop_duplicates(), tmp_path / "in")
-    found = build(folder, tmp_path / "out", species_ids=[5, 6, 7], client=client)
+    folder = write(ROWS.drop(columns="speciesId"), tmp_path / "in")
+    found = build(folder, tmp_path / "out", species_ids=[5, 6, 7], piece_rows=1, client=client)
+    assert found.notes["survey"] == SurveyTable.from_long(at_once(folder)).notes
     assert found.partitions["labels"].tolist() == [0]
     assert found.features(0).shape == (3, 3)
 

@@ -170,9 +170,10 @@ def _notes(chunks: list[Chunk]) -> dict[str, int]:
 
 def _notes_of_whole(notes: dict[str, int], tiles: list[dict[str, Any]]) -> dict[str, int]:
     """The notes that are exact once the rows of each survey are together."""
+    told = "labels" if "rows without a species" in notes else "surveys"  # one by each other row
     found = {
         "repeated rows": notes.get("rows", 0) - notes.get("rows without a species", 0)
-        - sum(tile["labels"] for tile in tiles),
+        - sum(tile[told] for tile in tiles),
         "surveys without species": sum(tile["without_species"] for tile in tiles),
         "surveys without region": sum(tile["without_region"] for tile in tiles),
     }  # fmt: skip
