@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from tighnari_graph.command import Options, run
+from tighnari_graph.command_arguments import at_least
 from tighnari_graph.recipe import RECIPES
 
 
@@ -29,11 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
         "graph of one radius, Threshold Top-K, PO lists",
     )  # fmt: skip
     parser.add_argument(
-        "--limit", type=_positive, metavar="N", default=argparse.SUPPRESS,
+        "--limit", type=at_least(1), metavar="N", default=argparse.SUPPRESS,
         help="use N training surveys (whole blocks) for a first look (default: all)",
     )  # fmt: skip
     parser.add_argument(
-        "--folds", type=_positive, metavar="N", default=Options.folds,
+        "--folds", type=at_least(1), metavar="N", default=Options.folds,
         help="block folds that settings are tuned on",
     )  # fmt: skip
     parser.add_argument(
@@ -52,12 +53,6 @@ def main(arguments: list[str] | None = None) -> int:
         print("stopped", file=sys.stderr)
         return 130
     return 0
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

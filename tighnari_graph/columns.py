@@ -1,5 +1,8 @@
 """Columns of a user's table → checked numpy arrays."""
 
+from collections import Counter
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -7,6 +10,22 @@ from tighnari_graph.errors import SurveyDataError, refuse
 
 _NUMERIC = {"integer", "floating", "mixed-integer-float", "decimal", "empty"}
 _EXACT = 2**53  # from here up float64 no longer holds every whole number
+
+
+def refuse_repeated(names: Iterable[object], source: str) -> None:
+    """Refuse columns of one name.
+
+    Raises:
+        SurveyDataError: naming them.
+
+    Example:
+        >>> refuse_repeated(["lat", "lon", "lat"], "a.csv")
+        Traceback (most recent call last):
+        ...
+        tighnari_graph.errors.SurveyDataError: a.csv: column names occur twice: lat
+    """
+    if twice := [str(name) for name, times in Counter(names).items() if times > 1]:
+        raise SurveyDataError(f"{source}: column names occur twice: {', '.join(sorted(twice))}")
 
 
 def is_text(column: pd.Series) -> bool:

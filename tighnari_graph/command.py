@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 from scipy import sparse
 from torch_geometric.data import HeteroData
 from tqdm import tqdm
@@ -20,7 +19,7 @@ from tighnari_graph.gfv import graph_feature_vectors
 from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.holding import hold
 from tighnari_graph.ladder import PO_PART, climb, po_lists
-from tighnari_graph.memory import refuse_what_does_not_fit
+from tighnari_graph.memory import free_memory, refuse_what_does_not_fit
 from tighnari_graph.multiscale import MultiScale
 from tighnari_graph.neighbor_memory import EDGE_BYTES
 from tighnari_graph.neighbors import count_edges, count_edges_between
@@ -201,7 +200,7 @@ def _estimate(
         near = count_edges_between(po, some, options.radius_km) / max(len(some), 1)
         need += 200 * len(po) + 120 * near * min(PO_PART, len(train))
         text += f", about {near:,.0f} PO surveys around a survey"
-    free = psutil.virtual_memory().available
+    free = free_memory()
     _say(f"{text}; needs about {need / 1e9:.1f} of {free / 1e9:.1f} GB free")
     refuse_what_does_not_fit(need, "this", "take a smaller --radius-km, or --limit N surveys")
 

@@ -109,16 +109,15 @@ def plot_locations(
         ("PA", surveys, BLUE, "o", 1.5),
         ("test", test, VERMILION, "x", 2.0),
     ]
-    tables = [table for _, table, _, _, _ in layers if table is not None]
-    lat = np.concatenate([table.lat for table in tables])
-    lon = unbroken(np.concatenate([table.lon for table in tables]))
-    lon_of = dict(zip(map(id, tables), np.split(lon, np.cumsum([*map(len, tables)])), strict=False))
+    there = [(name, t, color, mark, size) for name, t, color, mark, size in layers if t is not None]
+    lat = np.concatenate([table.lat for _, table, _, _, _ in there])
+    lon = unbroken(np.concatenate([table.lon for _, table, _, _, _ in there]))
+    ends = np.cumsum([len(table) for _, table, _, _, _ in there])
     spot = max(np.ptp(lat), np.ptp(lon)) / _PIXELS if len(lat) else 0.0
     big = float(np.clip(10 / max(len(lat), 1) ** 0.25, 0.5, 3))
-    for name, table, color, marker, size in layers:
-        if table is None:
-            continue
-        drawn = _spots(np.stack([lon_of[id(table)], table.lat], axis=1), spot)
+    for (name, table, color, marker, size), end in zip(there, ends, strict=True):
+        own = slice(end - len(table), end)
+        drawn = _spots(np.stack([lon[own], lat[own]], axis=1), spot)
         ax.plot(
             drawn[:, 0], drawn[:, 1], marker, color=color, markersize=size * big,
             markeredgewidth=0.4 * big if marker == "x" else 0, label=f"{name} ({len(table):,})",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from tighnari_graph.columns import numbers
+from tighnari_graph.columns import numbers, refuse_repeated
 from tighnari_graph.errors import SurveyDataError, refuse
 
 
@@ -22,9 +22,7 @@ def renamed(frame: pd.DataFrame, columns: Mapping[str, str], source: str) -> pd.
             f"{', '.join(map(str, frame.columns))}"
         )
     frame = frame.rename(columns=dict(columns))
-    twice = frame.columns[frame.columns.duplicated()].unique().tolist()
-    if twice:
-        raise SurveyDataError(f"{source}: column names occur twice: {', '.join(map(str, twice))}")
+    refuse_repeated(frame.columns, source)
     return frame
 
 

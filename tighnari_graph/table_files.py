@@ -3,7 +3,6 @@
 import csv as python_csv
 import io
 import re
-from collections import Counter
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,6 +11,7 @@ import psutil
 import pyarrow as pa
 from pyarrow import csv, parquet
 
+from tighnari_graph.columns import refuse_repeated
 from tighnari_graph.errors import SurveyDataError
 
 Source: TypeAlias = str | Path | pd.DataFrame
@@ -85,9 +85,7 @@ def _present(include: list[str] | None, names: list[str], source: str) -> list[s
         raise SurveyDataError(
             f"{source}: {len(names):,} columns, at most {_MOST_COLUMNS:,} are read"
         )
-    twice = sorted(name for name, times in Counter(names).items() if times > 1)
-    if twice:
-        raise SurveyDataError(f"{source}: column names occur twice: {', '.join(twice)}")
+    refuse_repeated(names, source)
     return None if include is None else [name for name in include if name in names]
 
 

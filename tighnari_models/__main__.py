@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from tighnari_graph.command_arguments import at_least
 from tighnari_graph.recipe import RECIPES
 from tighnari_models.command import Options, run
 from tighnari_models.data.batch import MODALITIES
@@ -33,13 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
     add("--recipe", choices=RECIPES, default=Options.recipe,
         help="best: the preset with multi-scale rows and sets of whole communities where it has "
         "them; paper: without, Threshold Top-K and PO lists")  # fmt: skip
-    add("--limit", type=_positive, metavar="N", default=not_given,
+    add("--limit", type=at_least(1), metavar="N", default=not_given,
         help="use N training surveys (whole blocks) for a first look (default: all)")  # fmt: skip
-    add("--folds", type=_folds, metavar="N", default=not_given,
+    add("--folds", type=at_least(2), metavar="N", default=not_given,
         help=f"models to fuse (default: {_of_presets('folds')})")  # fmt: skip
-    add("--epochs", type=_positive, metavar="N", default=not_given,
+    add("--epochs", type=at_least(1), metavar="N", default=not_given,
         help=f"epochs from scratch (default: {_of_presets('max_epochs')})")  # fmt: skip
-    add("--batch-size", type=_positive, metavar="N", default=not_given,
+    add("--batch-size", type=at_least(1), metavar="N", default=not_given,
         help=f"surveys a step (default: {_of_presets('batch_size')})")  # fmt: skip
     add("--warm-start", action=argparse.BooleanOptionalAction, default=not_given,
         help="fine-tune models 2, 3, … from the first "
@@ -54,9 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
         help=f"use these only, of {', '.join(MODALITIES)} (default: all there are)")  # fmt: skip
     add("--max-bad-share", type=float, metavar="SHARE", default=Options.max_bad_share,
         help="share of missing or broken files from which on it is an error")  # fmt: skip
-    add("--workers", type=_not_negative, metavar="N", default=Options.workers,
+    add("--workers", type=at_least(0), metavar="N", default=Options.workers,
         help="processes that read batches")  # fmt: skip
-    add("--seed", type=_not_negative, metavar="N", default=Options.seed,
+    add("--seed", type=at_least(0), metavar="N", default=Options.seed,
         help="seed of folds, weights and batches")  # fmt: skip
     try:
         given = vars(parser.parse_args(arguments))
@@ -84,25 +85,6 @@ def _in_words(values: Mapping[str, object]) -> str:
     words = {True: "yes", False: "no"}
     shown = {n: words[v] if isinstance(v, bool) else v for n, v in values.items()}
     return ", ".join(f"{name} {value}" for name, value in shown.items())
-
-
-def _at_least(text: str, least: int) -> int:
-    value = int(text)
-    if value < least:
-        raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
-    return value
-
-
-def _positive(text: str) -> int:
-    return _at_least(text, 1)
-
-
-def _not_negative(text: str) -> int:
-    return _at_least(text, 0)
-
-
-def _folds(text: str) -> int:
-    return _at_least(text, 2)
 
 
 if __name__ == "__main__":

@@ -53,9 +53,7 @@ def build_test_tile(tile: Tile, out: Path) -> dict[str, Any]:
     try:
         hetero = _without_edges(near.table, job).attach(test.table, po)
     except MemoryError as error:
-        raise SurveyDataError(
-            f"test tile {tile.number} ({', '.join(map(str, tile.key))}): {error}"
-        ) from error
+        raise SurveyDataError(f"test {tile}: {error}") from error
     columns = survey_columns(test.table, test.row, job.specs["test"])
     counts: dict[str, Any] = {"tile": tile.number, "key": list(tile.key), "surveys": len(test.row)}
     for source in ("survey", "po"):

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,7 +104,7 @@ def build(
     data = request.data_sets(options.piece_rows)
     settings = {
         "form": FORM, "match": list(request.match), "columns": request.columns,
-        "species_ids": None if given is None else given.tolist(), **options.to_dict(),
+        "species_ids": None if given is None else given.tolist(), **asdict(options),
         "files": {kind: [list(file) for file in one.files] for kind, one in data.items()},
     }  # fmt: skip
     with claimed(out, settings):

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from tighnari_graph.columns import text_codes
 from tighnari_graph.distributed.cubes import cube_numbers
-from tighnari_graph.distributed.source import Piece
+from tighnari_graph.distributed.source import Piece, their_name
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import write_array, written_whole
 from tighnari_graph.geodesy import unit_vectors
@@ -102,7 +102,9 @@ def write_chunk(piece: Piece, path: Path, reading: Reading) -> None:
         source=piece.path,
     )
     _refuse_varying(table.notes, reading.match, piece.path)
-    first_row = np.flatnonzero(~frame[_theirs(reading, "surveyId")].duplicated().to_numpy())
+    first_row = np.flatnonzero(
+        ~frame[their_name(dict(reading.columns), "surveyId")].duplicated().to_numpy()
+    )
     names: dict[str, list[Any]] = {}
     columns = {"year": table.year}
     for name in dict.fromkeys((*reading.match, *reading.described)):
@@ -170,10 +172,6 @@ def _refuse_varying(notes: dict[str, int], match: tuple[str, ...], source: str) 
                 f"{source}: {varying} surveys have several values of {name}, which match= asks "
                 "for; a survey's rows must agree"
             )
-
-
-def _theirs(reading: Reading, name: str) -> str:
-    return next((old for old, new in reading.columns if new == name), name)
 
 
 def _groups(

@@ -32,7 +32,7 @@ def check_tile_fits(surveys: TileSurveys, spec: GraphSpec, tile: Tile) -> None:
     edges = count_edges(table.lat, table.lon, nobody_apart, spec.radius_km, spec.earth_radius_km)
     if edges * EDGE_BYTES > free:
         raise SurveyDataError(
-            f"tile {tile.number} ({', '.join(map(str, tile.key))}): {len(table):,} surveys have "
+            f"{tile}: {len(table):,} surveys have "
             f"{edges:,} edges, which take about {edges * EDGE_BYTES / 1e9:,.1f} GB while they are "
             f"made, and {max(free, 0) / 1e9:,.1f} GB are free; use a smaller max_surveys or "
             "radius_km, fewer workers, or workers with more memory"

@@ -1,7 +1,7 @@
 """Options of a build, checked before anything is read, as plain values."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from operator import index
 from typing import Any
 
@@ -37,10 +37,6 @@ class Options:
         for name in ("max_surveys", "piece_rows"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Numbers and text, for JSON."""
-        return asdict(self)
 
 
 def gfv_options(gfv: bool, degree: str, exclude_block: float | None) -> dict[str, Any] | None:

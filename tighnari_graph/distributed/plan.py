@@ -29,6 +29,9 @@ class Tile:
     surveys: int
     cut: bool
 
+    def __str__(self) -> str:
+        return f"tile {self.number} ({', '.join(map(str, self.key))})"
+
     @property
     def name(self) -> str:
         """Of its files, without what they hold."""

@@ -17,7 +17,14 @@ import pyarrow.parquet as pq
 from tighnari_graph.columns import whole_numbers
 from tighnari_graph.distributed.cluster import connected, done_by
 from tighnari_graph.distributed.folder import claimed
-from tighnari_graph.distributed.source import DataSet, Piece, Source, refuse_unknown, refuse_within
+from tighnari_graph.distributed.source import (
+    DataSet,
+    Piece,
+    Source,
+    refuse_unknown,
+    refuse_within,
+    their_name,
+)
 from tighnari_graph.distributed.tables import feature_columns, feature_matrix, write_columns
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import written_whole
@@ -121,7 +128,7 @@ def predict(
     for name, value in (("top", top), ("piece_rows", piece_rows)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    out = Path(out).absolute()
+    out, columns = Path(out).absolute(), dict(columns or {})
     names = {name for one in model.covariates.values() for name in one.names} - {"year"}
     refuse_within(out, source)
     data = DataSet.find(source, sorted(names | {"region"}), columns, piece_rows)
@@ -132,19 +139,19 @@ def predict(
             f"{data.name}: no column {', '.join(lacking)}, by which the model compares surveys"
         )
     settings = {
-        "form": FORM, "columns": dict(columns or {}), "top": int(top),
+        "form": FORM, "columns": columns, "top": int(top),
         "piece_rows": int(piece_rows),
         "training": training, "files": [list(file) for file in data.files],
         "model": _fingerprint(model),
     }  # fmt: skip
     if not (out / "manifest.json").exists():
-        _refuse_twice(data, columns or {})
+        _refuse_twice(data, columns)
     with claimed(out, settings):
         if not (out / "manifest.json").exists():
             model.save(out / _MODEL)
             with connected(client) as workers:
                 items = list(enumerate(data.pieces))
-                given = (out, dict(columns or {}), top, training)
+                given = (out, columns, top, training)
                 done_by(workers, _predict_piece, items, "multi-scale", *given)
             about = {
                 "form": FORM, "parts": len(data.pieces), "species_ids": model.species_ids.tolist(),
@@ -190,7 +197,7 @@ def _fingerprint(model: MultiScale) -> str:
 
 def _refuse_twice(data: DataSet, columns: Mapping[str, str]) -> None:
     """A survey in two rows, before anything is predicted."""
-    column = next((old for old, new in columns.items() if new == "surveyId"), "surveyId")
+    column = their_name(columns, "surveyId")
     ids = [np.zeros(0, dtype=np.int64)]
     for piece in data.pieces:
         values, missing = whole_numbers(piece.only(column).read()[column], piece.path, None)

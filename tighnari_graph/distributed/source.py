@@ -3,7 +3,6 @@
 Only footers are read here; a worker reads the rows of one piece.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from tighnari_graph.columns import refuse_repeated
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.surveys import REQUIRED
 
@@ -22,6 +22,7 @@ Source: TypeAlias = str | Path | Sequence[str | Path]
 
 _NOTHING = "__HIVE_DEFAULT_PARTITION__"
 PIECE_ROWS = 1_000_000
+_KINDS = ("number", "text", "bool")
 MAX_GROUP_ROWS = 20_000_000  # a row group is read as a whole: about 3 GB
 
 
@@ -113,8 +114,8 @@ class DataSet:
         name = str(source) if isinstance(source, str | Path) else f"{len(source)} files"
         fragments = _fragments(source, name)
         ours = dict(columns or {})
-        theirs = {new: old for old, new in ours.items()}
-        asked = {theirs.get(column, column) for column in (*REQUIRED, *optional)}
+        required = {their_name(ours, column) for column in REQUIRED}
+        asked = required | {their_name(ours, column) for column in optional}
         pieces: list[Piece] = []
         kinds: dict[str, dict[str, list[str]]] = {column: {} for column in sorted(asked)}
         files, row = [], 0
@@ -123,7 +124,8 @@ class DataSet:
             footer = _footer(fragment.path)
             schema = footer.schema.to_arrow_schema()
             here = [*schema.names, *(key for key in keys if key not in schema.names)]
-            _refuse_twice([ours.get(n, n) for n in here], {*REQUIRED, *optional}, fragment.path)
+            final = [ours.get(n, n) for n in here]
+            refuse_repeated([n for n in final if n in (*REQUIRED, *optional)], fragment.path)
             names.update(here)
             for column, seen in kinds.items():
                 seen.setdefault(_kind(schema, keys, column), []).append(fragment.path)
@@ -134,7 +136,7 @@ class DataSet:
                 row += rows
             state = Path(fragment.path).stat()
             files.append((fragment.path, state.st_size, state.st_mtime_ns))
-        present = _checked(kinds, {theirs.get(c, c) for c in REQUIRED}, name)
+        present = _checked(kinds, required, name)
         found = frozenset(ours.get(column, column) for column in present)
         return cls(name, tuple(pieces), found, frozenset(names), tuple(files))
 
@@ -165,9 +167,14 @@ def refuse_unknown(columns: Mapping[str, str] | None, *data: DataSet) -> None:
         )
 
 
-def _refuse_twice(names: list[str], asked: set[str], path: str) -> None:
-    if twice := sorted({name for name, times in Counter(names).items() if times > 1} & asked):
-        raise SurveyDataError(f"{path}: column names occur twice: {', '.join(twice)}")
+def their_name(columns: Mapping[str, str] | None, ours: str) -> str:
+    """What the files call a column.
+
+    Example:
+        >>> their_name({"plot": "surveyId"}, "surveyId"), their_name(None, "lat")
+        ('plot', 'lat')
+    """
+    return next((old for old, new in (columns or {}).items() if new == ours), ours)
 
 
 def _fragments(source: Source, name: str) -> list[Any]:
@@ -248,9 +255,6 @@ def _kind(schema: pa.Schema, keys: Mapping[str, Any], column: str) -> str:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return "number"
     return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
-
-
-_KINDS = ("number", "text", "bool")
 
 
 def _checked(
