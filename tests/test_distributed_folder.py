@@ -1,9 +1,6 @@
 """The folder of a distributed build: restarts, other builds, bad files and options."""
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -235,38 +232,3 @@ def test_dask_is_an_extra_that_the_error_names(surveys, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert "in the checkout: pip install '.[distributed]'" in done.stderr
-
-
-SCRIPT = """
-import sys
-from tighnari_graph.distributed import build
-if __name__ == "__main__":
-    build(sys.argv[1], sys.argv[2], max_surveys=10, piece_rows=400)
-"""
-
-
-@pytest.mark.slow
-def test_ctrl_c_in_a_terminal_ends_a_build_and_the_next_call_goes_on(client, surveys, tmp_path):
-    """The signal reaches the workers too, whose tasks then never end."""
-    (tmp_path / "script.py").write_text(SCRIPT)
-    out = tmp_path / "out"
-    line = [sys.executable, str(tmp_path / "script.py"), str(surveys), str(out)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    running = subprocess.Popen(
-        line, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True
-    )
-    while len(list(out.glob("tiles/*.json"))) < 3:
-        assert running.poll() is None, running.communicate()
-        time.sleep(0.01)
-    os.killpg(running.pid, signal.SIGINT)
-    try:
-        running.communicate(timeout=120)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
-    assert running.returncode != 0
-    options = {"max_surveys": 10, "piece_rows": 400, "client": client}
-    found = build(surveys, out, **options)
-    expected = build(surveys, tmp_path / "expected", **options)
-    for path in expected.out.glob("*/*.parquet"):
-        assert path.read_bytes() == (found.out / path.relative_to(expected.out)).read_bytes()

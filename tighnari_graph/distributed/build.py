@@ -83,6 +83,8 @@ def build(
         FileNotFoundError: if there is no such source.
         FileExistsError: if ``out`` holds anything else.
         FolderInUseError: if another process builds there.
+        RuntimeError: if a task takes several workers down with it, all workers are gone for five
+            minutes, or the scheduler is.
         SurveyDataError: on rows that `SurveyTable.from_long` refuses, an id that stands for two
             surveys, or a tile that does not fit into memory.
         TypeError: on options that are no numbers, or of no `species_lists`.

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _RESTART = "120s"  # for all workers to come back, of which Dask waits for 15 s
 _PATIENCE = 60.0  # seconds for tasks at work when another one has failed
+_NO_WORKER = 300.0  # seconds without a worker, where there have been some
+_POLL = 0.05
+_GOES_ON = "What is finished stays, and the same call goes on from there"
+_NO_SCHEDULER = "the scheduler of the Dask cluster cannot be reached"
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -56,9 +61,10 @@ def done_by(
     is raised when no task is at work any longer.
 
     Raises:
-        RuntimeError: if a task took several workers down with it.
+        RuntimeError: if a task took several workers down with it, if all workers are gone for five
+            minutes, or if the scheduler is.
     """
-    from distributed import KilledWorker, as_completed
+    from distributed import KilledWorker
 
     run = uuid4().hex
     futures = client.map(
@@ -68,20 +74,60 @@ def done_by(
     place = {future.key: i for i, future in enumerate(futures)}
     results: dict[int, R] = {}
     try:
-        bar = tqdm(as_completed(futures), title, len(items), delay=2, disable=None, leave=False)
-        for future in bar:
-            results[place[future.key]] = future.result()
+        done = _completed(client, futures, title)
+        for future, result in tqdm(done, title, len(items), delay=2, disable=None, leave=False):
+            results[place[future.key]] = result
     except KilledWorker as error:
         raise RuntimeError(
             f"{title}: one of {len(items)} tasks ended several workers, most likely for want of "
-            "memory; use a smaller max_surveys, fewer workers, or workers with more memory. What "
-            "is finished stays, and the same call goes on from there"
+            "memory; use a smaller max_surveys, fewer workers, or workers with more memory. "
+            f"{_GOES_ON}"
         ) from error
+    except CancelledError as error:
+        raise RuntimeError(f"{title}: {_NO_SCHEDULER}. {_GOES_ON}") from error
     finally:
         left = [future for future in futures if not future.done()]
         if left:
             _stop(client, left, wait=not isinstance(sys.exception(), KeyboardInterrupt))
     return [results[i] for i in range(len(items))]
+
+
+def _completed(
+    client: "Client", futures: list["Future"], title: str
+) -> Iterator[tuple["Future", Any]]:
+    """Futures as they are done, with what they gave. Workers that have not come yet are waited for:
+    a cluster may start them hours later.
+
+    Raises:
+        RuntimeError: if there have been workers, and none has come back in time; if there is no
+            scheduler.
+        Exception: that a task has raised.
+    """
+    from distributed import as_completed
+
+    completed = as_completed(futures, with_results=True, raise_errors=False)
+    asked, alive = 0.0, None
+    while not completed.is_empty():
+        if done := completed.next_batch(block=False):
+            for future, result in done:
+                if future.status in ("error", "cancelled"):
+                    future.result()  # raises
+                yield future, result
+            continue
+        time.sleep(_POLL)
+        now = time.monotonic()
+        if now < asked + _NO_WORKER / 100:
+            continue
+        asked = now
+        try:
+            alive = now if client.nthreads() else alive
+        except OSError as error:
+            raise RuntimeError(f"{title}: {_NO_SCHEDULER}. {_GOES_ON}") from error
+        if alive is not None and now > alive + _NO_WORKER:
+            raise RuntimeError(
+                f"{title}: all workers of {client} are gone, for {_NO_WORKER:.0f} seconds now; "
+                f"start others. {_GOES_ON}"
+            )
 
 
 def _stop(client: "Client", futures: list["Future"], wait: bool) -> None:
