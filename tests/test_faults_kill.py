@@ -17,9 +17,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.inputs import survey_table
 from tests.small_models import QUIET, small_config, small_data
 from tests.test_prepared import IDS, write_survey
 from tighnari_graph import __main__ as graph_command
+from tighnari_graph.conversions_parquet import write_geoparquet
+from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.holding import hold
 from tighnari_graph.virtual import virtual_europe
 from tighnari_models import __main__ as models_command
@@ -77,9 +80,15 @@ def virtual(data: Path, out: Path) -> None:
         command._virtual_folder(out, 0)
 
 
+def geoparquet(data: Path, out: Path) -> None:
+    """A graph, and another that takes its place."""
+    for num in (20, 40):
+        write_geoparquet(SurveyGraph.from_surveys(survey_table(num, num_species=10)), out / "graph")
+
+
 RUNS: dict[str, Callable[[Path, Path], None]] = {
     run.__name__: run
-    for run in (fuse, prepare_files, graph_run, graph_best, models_run, virtual)
+    for run in (fuse, prepare_files, graph_run, graph_best, models_run, virtual, geoparquet)
 }  # fmt: skip
 
 
@@ -230,13 +239,18 @@ QUICK: dict[str, list[Point]] = {
     ],
     "prepare_files": [("before a rename", 1), ("after a rename", 4), ("after a rename", 6)],
     "graph_run": [("before a rename", 3)],
+    "geoparquet": [
+        ("before a rename", 2), ("after a rename", 7), ("before a rename", 14),
+        ("after a rename", 16), ("before a rename", 19),
+    ],
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def quick(files, tables, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("quick")
-    data = {"fuse": Path(NO_FILE), "prepare_files": files, "graph_run": tables}
+    none = Path(NO_FILE)
+    data = {"fuse": none, "prepare_files": files, "graph_run": tables, "geoparquet": none}
     driven(*((name, data[name], folder / name, points) for name, points in QUICK.items()))
     return folder
 
@@ -249,9 +263,10 @@ def test_what_was_killed_is_finished_by_the_next_run(quick, name):
 
 @pytest.mark.long
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("name", ["fuse", "prepare_files", "graph_run"])
+@pytest.mark.parametrize("name", ["fuse", "prepare_files", "graph_run", "geoparquet"])
 def test_killed_at_every_write(name, tables, files, tmp_path):
-    data = {"fuse": Path(NO_FILE), "prepare_files": files}.get(name, tables)
+    none = Path(NO_FILE)
+    data = {"fuse": none, "prepare_files": files, "geoparquet": none}.get(name, tables)
     driven((name, data, tmp_path, []))
     points = every_point(tmp_path)
     driven((name, data, tmp_path / "all", points))

@@ -1,10 +1,6 @@
 """Survey graphs as a folder of GeoParquet and Parquet files."""
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,7 @@ from tighnari_graph.conversions import (
 )
 from tighnari_graph.conversions_geo import WGS84
 from tighnari_graph.errors import SurveyDataError
+from tighnari_graph.files import written_together, written_whole
 from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.sparse import torch_csr
 from tighnari_graph.spec import EDGE_ATTRIBUTES, NODE_ATTRIBUTES, GraphSpec
@@ -42,19 +39,22 @@ def write_geoparquet(graph: SurveyGraph, folder: str | Path) -> None:
     - ``species.parquet``: species_id, and species_name if there are names; columns of ``y``.
     - ``spec.json``: radius, Earth radius, match, categories.
 
-    The folder appears whole or not at all. One that holds an earlier graph is replaced.
+    All files are written before they take the place of an earlier graph, ``spec.json`` last: a
+    folder without it is not whole.
 
     Units: degrees; kilometres.
 
     Raises:
         ImportError: without geopandas (``pip install '.[geo]'`` in the checkout).
         FileExistsError: if the folder holds anything but such a graph.
+        OSError: if the disk is full; an earlier graph stays.
         SurveyDataError: on an attribute that is no dense vector; nothing is left out.
         TypeError: on anything but a `SurveyGraph`.
 
     Example:
         >>> rows = pd.DataFrame({"surveyId": [1, 2], "lat": [45.0, 45.05], "lon": 7.0,
         ...     "year": 2020, "speciesId": [5, 9]})
+        >>> import tempfile
         >>> from tighnari_graph.surveys import SurveyTable
         >>> graph = SurveyGraph.from_surveys(SurveyTable.from_long(rows))
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -63,6 +63,8 @@ def write_geoparquet(graph: SurveyGraph, folder: str | Path) -> None:
         tensor([4.4402, 4.4402])
     """
     require_survey_graph(graph, "write_geoparquet")
+    folder = Path(folder)
+    _refuse_others(folder)
     geopandas, shapely = geo_package("geopandas"), geo_package("shapely")
     codes = {k: v.numpy(force=True) for k, v in graph.to_dict().items() if k.endswith("_code")}
     nodes = node_columns(graph, graph._spec) | codes
@@ -93,36 +95,25 @@ def write_geoparquet(graph: SurveyGraph, folder: str | Path) -> None:
         "edge_attributes": [k for k in more if k in edges],
         "spec": json.loads(graph._spec.to_json()) | {"species_names": None},
     }
-    with _whole_folder(Path(folder)) as part:
-        geopandas.GeoDataFrame(nodes, geometry=points, crs=WGS84).to_parquet(part / FILES[0])
+    with written_together(folder, FILES) as new:
+        with written_whole(new[FILES[0]]) as part:
+            geopandas.GeoDataFrame(nodes, geometry=points, crs=WGS84).to_parquet(part)
         for name, columns in zip(FILES[1:4], (edges, labels, species), strict=True):
-            pq.write_table(pa.table(columns), part / name)
-        (part / FILES[4]).write_text(json.dumps(spec, indent=1, ensure_ascii=False), "utf-8")
+            with written_whole(new[name]) as part:
+                pq.write_table(pa.table(columns), part)
+        with written_whole(new[FILES[4]]) as part:
+            part.write_text(json.dumps(spec, indent=1, ensure_ascii=False), "utf-8")
 
 
-@contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside ``folder``, renamed to it when the block ends."""
-    earlier = folder.exists()
-    if earlier:
-        if not folder.is_dir():
-            raise FileExistsError(f"{folder}: a file, not a folder")
-        other = sorted({path.name for path in folder.iterdir()} - set(FILES))
-        if other:
-            raise FileExistsError(f"{folder}: holds other files ({', '.join(other[:5])})")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as room:
-        part = Path(room) / "new"
-        part.mkdir()
-        yield part
-        if earlier:
-            folder.rename(Path(room) / "old")
-        try:
-            part.rename(folder)
-        except OSError:
-            if earlier:
-                shutil.move(Path(room) / "old", folder)
-            raise
+def _refuse_others(folder: Path) -> None:
+    """Refuse a folder that holds anything but a graph."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise FileExistsError(f"{folder}: a file, not a folder")
+    other = sorted(p.name for p in folder.iterdir() if p.name not in FILES and p.suffix != ".part")
+    if other:
+        raise FileExistsError(f"{folder}: holds other files ({', '.join(other[:5])})")
 
 
 def read_geoparquet(folder: str | Path) -> SurveyGraph:

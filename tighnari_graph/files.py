@@ -3,7 +3,7 @@
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,6 +46,47 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_together(folder: Path, names: Sequence[str]) -> Iterator[dict[str, Path]]:
+    """Temporary names of files that belong together, put in their places once all are written.
+
+    The last of them is taken away first and comes last: where it is, all are of one writing. A file
+    that is not written this time goes too. If writing fails, the earlier files are as they were.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with written_together(Path(folder), ("a.npy", "last.json")) as new:
+        ...         write_array(new["a.npy"], np.zeros(2))
+        ...         _ = new["last.json"].write_text("{}")
+        ...     sorted(p.name for p in Path(folder).iterdir())
+        ['a.npy', 'last.json']
+    """
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    new = {name: folder / f".{name}.new.part" for name in names}
+    _remove(folder, new)
+    try:
+        yield new
+        (folder / names[-1]).unlink(missing_ok=True)
+        for name, path in new.items():
+            if path.exists():
+                path.replace(folder / name)
+            else:
+                (folder / name).unlink(missing_ok=True)
+    finally:
+        _remove(folder, new)
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _remove(folder: Path, new: dict[str, Path]) -> None:
+    """What is half written under these names, also by a process that was killed."""
+    for path in new.values():
+        for part in (path, *folder.glob(f".{path.name}.*.part")):
+            part.unlink(missing_ok=True)
 
 
 def write_array(path: str | Path, array: np.ndarray) -> None:

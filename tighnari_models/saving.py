@@ -15,7 +15,7 @@ from scipy import sparse
 from torch import Tensor
 
 from tighnari_graph.errors import SurveyDataError
-from tighnari_graph.files import read_array, write_array, written_whole
+from tighnari_graph.files import read_array, write_array, written_together, written_whole
 from tighnari_graph.multiscale import MultiScale
 from tighnari_graph.surveys import SurveyTable
 from tighnari_models.config import TighnariConfig
@@ -65,8 +65,7 @@ def write_folder(saved: SavedModel, folder: str | Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise SurveyDataError(f"{folder}: a file; a model is saved as a folder")
     species_ids = _checked_species(saved)
-    new = {name: folder / f".{name}.new.part" for name in _FILES}
-    try:
+    with written_together(folder, _FILES) as new:
         with written_whole(new[WEIGHTS]) as part:
             weights = {key: v.detach().cpu().contiguous() for key, v in saved.weights.items()}
             save_file(weights, part)
@@ -81,15 +80,6 @@ def write_folder(saved: SavedModel, folder: str | Path) -> None:
             saved.multiscale.save(new[MULTISCALE])
         with written_whole(new[CONFIG]) as part:
             part.write_text(saved.config.to_json())
-        (folder / CONFIG).unlink(missing_ok=True)
-        for name, path in new.items():
-            if path.exists():
-                path.replace(folder / name)
-            else:  # of the model before
-                (folder / name).unlink(missing_ok=True)
-    finally:
-        for path in new.values():
-            path.unlink(missing_ok=True)
 
 
 def read_folder(folder: str | Path) -> SavedModel:
