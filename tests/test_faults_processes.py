@@ -3,11 +3,8 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from tests.processes import PYTHON, TORCHRUN, started, succeeded, wait
 from tests.small_models import QUIET, small_config, small_data, split_data
 from tests.small_models import surveys as small_surveys
 from tighnari_models.cross_fusion import FusionResult, cross_fusion
@@ -25,26 +23,8 @@ from tighnari_models.tighnari import Tighnari
 from tighnari_models.trainer import quiet, quiet_trainer
 from tighnari_models.training import TighnariTraining
 
-ROOT = Path(__file__).parents[1]
 EXACT = replace(QUIET, mixup_alpha=0.0, patience=None, precision="32-true", devices=1)
 SHORT = {"folds": 3, "max_epochs": 2, "fine_tune_epochs": 1, "training": EXACT, "shared": True}
-
-
-def started(call: str, *arguments: object) -> subprocess.Popen:
-    """A process that makes a call of this module, alone or with another that Lightning starts."""
-    script = Path(tempfile.mkdtemp()) / "script.py"  # a file, for Lightning to start it again
-    script.write_text(f"import sys; from tests.test_faults_processes import *; {call}")
-    there = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, script, *map(str, arguments)], env=there, cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def succeeded(process: subprocess.Popen) -> str:
-    out, error = process.communicate(timeout=250)
-    assert process.returncode == 0, error
-    return out
 
 
 # --- one model on two devices ---------------------------------------------------------------------
@@ -108,9 +88,8 @@ def train(out: Path, devices: int) -> None:
 def both(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("both")
     for devices in (1, 2):
-        succeeded(
-            started("train(Path(sys.argv[1]), int(sys.argv[2]))", folder / str(devices), devices)
-        )
+        call = "train(Path(sys.argv[1]), int(sys.argv[2]))"
+        succeeded(started(__name__, call, folder / str(devices), devices))
     return folder
 
 
@@ -204,13 +183,6 @@ def side_by_side(out: Path, note: Path, how: str) -> None:
     np.save(note.with_name(f"{os.getpid()}.npy"), result.logits)
 
 
-def wait(until: Callable[[], bool], seconds: float) -> None:
-    """Until something is so, or the time is over."""
-    end = time.monotonic() + seconds
-    while not until() and time.monotonic() < end:
-        time.sleep(0.05)
-
-
 def noted_in(note: Path) -> list[list[str]]:
     """Process and fold of every epoch that has begun."""
     return [line.split() for line in note.read_text().splitlines()] if note.exists() else []
@@ -243,11 +215,13 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-def test_no_two_processes_take_the_same_fold_and_each_returns_the_whole(tmp_path):
+@pytest.mark.parametrize(
+    "starts", [[PYTHON] * 2, [[*TORCHRUN, "--standalone", "--nproc-per-node", 2]]],
+    ids=["by itself each", "by torchrun"],
+)  # fmt: skip
+def test_no_two_processes_take_the_same_fold_and_each_returns_the_whole(tmp_path, starts):
     note = tmp_path / "note.txt"
-    both = [started(CALL, tmp_path / "out", note, "two") for _ in range(2)]
-    for process in both:
-        succeeded(process)
+    succeeded(*(started(__name__, CALL, tmp_path / "out", note, "two", by=by) for by in starts))
     lines = noted_in(note)
     assert sorted(seed for _, seed in lines) == ["0", "0", "1", "2"]  # epochs, each trained once
     workers = {seed: {pid for pid, of in lines if of == seed} for seed in "012"}
@@ -261,11 +235,11 @@ def test_no_two_processes_take_the_same_fold_and_each_returns_the_whole(tmp_path
 @pytest.mark.usefixtures("one_thread")
 def test_the_fold_of_a_killed_process_is_taken_over(tmp_path):
     note = tmp_path / "note.txt"
-    first = started(CALL, tmp_path / "out", note, "hangs")
+    first = started(__name__, CALL, tmp_path / "out", note, "hangs")
     wait(lambda: len(noted_in(note)) == 2 or first.poll() is not None, 200)
     assert first.poll() is None, first.communicate()
     assert len(noted_in(note)) == 2
-    second = started(CALL, tmp_path / "out", note, "alone")
+    second = started(__name__, CALL, tmp_path / "out", note, "alone")
     first.send_signal(signal.SIGKILL)
     first.communicate()
     assert first.returncode == -signal.SIGKILL
@@ -283,8 +257,9 @@ def test_a_shared_cross_fusion_alone_is_the_usual_one(tmp_path):
     np.testing.assert_array_equal(one.logits, other.logits)
 
 
-@pytest.mark.parametrize("devices", ["auto", 2, [0]])
+@pytest.mark.parametrize("devices", ["auto", 2, [0], 1])
 def test_sharing_folds_wants_one_device_each(devices, tmp_path):
-    options = {**SHORT, "training": replace(EXACT, devices=devices)}
+    machines = 2 if devices == 1 else 1
+    options = {**SHORT, "training": replace(EXACT, devices=devices, num_nodes=machines)}
     with pytest.raises(ValueError, match=r"give TrainingOptions\(devices=1\), got devices="):
         cross_fusion(small_config(), small_data(), tmp_path, **options)

@@ -13,7 +13,7 @@ from numpy.lib.format import open_memmap
 
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import write_array
-from tighnari_graph.holding import FolderInUseError
+from tighnari_graph.holding import FolderInUseError, hold
 from tighnari_graph.splits import block_folds, random_folds
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data.datamodule import SurveyDataModule
@@ -30,7 +30,7 @@ from tighnari_models.run_folder import (
     write_json,
 )
 from tighnari_models.tighnari import Tighnari
-from tighnari_models.trainer import hold_for_run, is_first_process, wait_for_all
+from tighnari_models.trainer import hold_for_run, is_alone, is_first_process, wait_for_all
 
 GROUPS = ("block", "random")
 _LOG = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def cross_fusion(
 
     Raises:
         ValueError: on an unknown group, fewer than two folds, a folder that holds another run, or
-            ``shared`` with more than one device for a process.
+            ``shared`` with more than one device or machine for a process.
         FolderInUseError: if another process works in the folder and they do not share it.
 
     Source: Liu et al. 2024, section 3.6, equation 10.
@@ -120,10 +120,10 @@ def cross_fusion(
             f"folds must be at least 2 and fine_tune_epochs at least 1, got {folds} and "
             f"{fine_tune_epochs}"
         )
-    if shared and training.devices not in (1, "1"):
+    if shared and not is_alone(training):
         raise ValueError(
             "shared=True trains a fold on one device: give TrainingOptions(devices=1), got devices="
-            f"{training.devices!r}"
+            f"{training.devices!r}, num_nodes={training.num_nodes}"
         )
     out = Path(out_dir)
     divide = block_folds if group == "block" else random_folds
@@ -137,7 +137,7 @@ def cross_fusion(
         "data": data_record(datamodule),
     }  # fmt: skip
     if shared:
-        with hold_for_run(out, wait=True):
+        with hold(out, wait=True):
             claim(out, record, shared)
     # without the scale of graph features, which is made of labels: every fold fits its own
     shared_steps = datamodule.fit_preprocessing(~tuning, gfv=False)
@@ -154,8 +154,8 @@ def cross_fusion(
         path = place / "validation_logits.npy"
         return result, _kept(path, [result.model], seen, workers, half=True)
 
-    with nullcontext() if shared else hold_for_run(out):
-        if not shared:
+    with nullcontext() if shared else hold_for_run(out, alone=is_alone(training)) as first:
+        if first:
             claim(out, record)
         found = _all_folds(train, folds, warm_start, shared)
         results = [result for result, _ in found]
@@ -211,7 +211,7 @@ def _kept(
     beside = path.with_suffix(".json")
     digests = [weights_digest(model) for model in models]
     if is_first_process() and not _is_of(path, digests):
-        with nullcontext() if held else hold_for_run(path.parent, wait=True):
+        with nullcontext() if held else hold(path.parent, wait=True):
             if not _is_of(path, digests):
                 beside.unlink(missing_ok=True)  # of other models, whatever happens next
                 if half:

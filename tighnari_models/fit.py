@@ -30,6 +30,7 @@ from tighnari_models.tighnari import Tighnari
 from tighnari_models.trainer import (
     hold_for_run,
     interruptible,
+    is_alone,
     is_first_process,
     quiet,
     quiet_trainer,
@@ -148,8 +149,9 @@ def fit_split(
         if (out / "done.json").exists():
             claim(out, record)
         else:
-            with hold_for_run(out, "model"):
-                claim(out, record)
+            with hold_for_run(out, "model", alone=is_alone(training)) as first:
+                if first or (out / "last.ckpt").exists():  # others compare, but do not write
+                    claim(out, record)
                 if not (out / "done.json").exists():  # nor did another run finish it just now
                     seed_all(seed)
                     with quiet(), interruptible():

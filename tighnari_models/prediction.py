@@ -41,7 +41,8 @@ def predict(
     r"""Logits of every survey, the mean over all models, in the order of the data set.
 
     Each model sees the surveys through the preprocessing that it was trained with. A GPU computes
-    in bfloat16 where it can, as in validation, the CPU in 32 bits.
+    in bfloat16 where it can, as in validation, the CPU in 32 bits. Where several processes call it,
+    each predicts all surveys.
 
     Args:
         models: models, or folders of saved ones (a folder of ``fold_00``, ``fold_01``, … stands for

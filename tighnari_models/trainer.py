@@ -1,11 +1,12 @@
 """Lightning's Trainer as a run uses it: precise about files, silent about the rest."""
 
 import logging
+import os
 import signal
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -129,16 +130,35 @@ def wait_for_all() -> None:
 
 
 @contextmanager
-def hold_for_run(folder: Path, *inside: str, wait: bool = False) -> Iterator[None]:
+def hold_for_run(folder: Path, *inside: str, alone: bool = False) -> Iterator[bool]:
     """Hold a folder for this run: by its first process, with which those of further devices enter.
 
-    Arguments and errors are those of `tighnari_graph.holding.hold`.
+    Tells whether this process holds it; no other writes what the first may be clearing away.
+    Errors are those of `tighnari_graph.holding.hold`.
+
+    Args:
+        folder: as for `hold`, and so is ``inside``.
+        alone: whether this process is the whole run, whatever else was started beside it.
     """
-    if getattr(rank_zero_only, "rank", 0) == 0:  # known before Lightning joins the processes
-        with hold(folder, *inside, wait=wait):
-            yield
-    else:
-        yield
+    first = alone or _comes_first()
+    with hold(folder, *inside) if first else nullcontext():
+        yield first
+
+
+def _comes_first() -> bool:
+    """What `is_first_process` will say, known before Lightning joins the processes."""
+    machine = int(os.environ.get("NODE_RANK", 0))  # on each of which Lightning counts from 0 yet
+    return machine == 0 and getattr(rank_zero_only, "rank", 0) == 0
+
+
+def is_alone(options: TrainingOptions) -> bool:
+    """Whether one process trains, on one device.
+
+    Example:
+        >>> is_alone(TrainingOptions(devices=1)), is_alone(TrainingOptions(devices=1, num_nodes=2))
+        (True, False)
+    """
+    return options.devices in (1, "1") and options.num_nodes == 1
 
 
 @contextmanager

@@ -321,7 +321,7 @@ class SurveyDataModule(LightningDataModule):
             progress = self.trainer.fit_loop.epoch_progress.current
             order.set_epoch(progress.processed)  # type: ignore[attr-defined]
         return DataLoader(
-            data, self.batch_size, sampler=order, collate_fn=collate,
+            data, batch_size=self.batch_size, sampler=order, collate_fn=collate,
             drop_last=len(data) > self.batch_size, **self._loading(),
         )  # fmt: skip
 
@@ -333,7 +333,9 @@ class SurveyDataModule(LightningDataModule):
 
     def _in_order(self, data: SurveyDataset) -> DataLoader[SurveyBatch]:
         share, size = own_share(data), 2 * self.batch_size
-        return DataLoader(data, size, sampler=share, collate_fn=collate, **self._loading())
+        return DataLoader(
+            data, batch_size=size, sampler=share, collate_fn=collate, **self._loading()
+        )
 
     def _loading(self) -> dict[str, Any]:
         return {
