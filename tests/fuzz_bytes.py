@@ -95,23 +95,33 @@ _TYPES = (
 )  # fmt: skip
 
 
-def parquet_files() -> st.SearchStrategy[bytes]:
-    """Columns of our names and any type, some values missing, with odd notes for pandas."""
+def parquet_files(surveys: bool = False) -> st.SearchStrategy[bytes]:
+    """Columns of our names and any type, some values missing, with odd notes for pandas.
+
+    Args:
+        surveys: only numbers where surveys have numbers, text as regions: values are looked at.
+    """
     column = st.tuples(st.sampled_from(_COLUMNS), st.sampled_from(_TYPES))
     plain = st.sampled_from((pa.int64(), pa.float64(), pa.string(), pa.int64()))
     usual = st.tuples(*(st.one_of(plain, st.sampled_from(_TYPES)) for _ in range(6)))
+    number = st.sampled_from([kind for kind in _TYPES if _is_number(kind)])
+    text = st.sampled_from((pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())))
+    if surveys:
+        usual = st.tuples(number, number, number, number, text, number)
+    usual = usual.map(lambda kinds: list(zip((*_COLUMNS[:5], "speciesId"), kinds, strict=True)))
     return st.builds(
         _parquet,
-        st.one_of(
-            st.lists(column, max_size=5),
-            usual.map(lambda kinds: list(zip((*_COLUMNS[:5], "speciesId"), kinds, strict=True))),
-        ),
+        usual if surveys else st.one_of(st.lists(column, max_size=5), usual),
         st.integers(0, 4),
         st.integers(0, 2**32),
         st.sampled_from((None, b"", b"{}", b'{"columns": 3}', b'{"index_columns": ["surveyId"]}',
                          b'{"index_columns": [{"kind": "range", "start": 0, "stop": 9e99, "step": 1}],'
                          b' "columns": [], "column_indexes": []}')),
     )  # fmt: skip
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
 
 
 def _parquet(

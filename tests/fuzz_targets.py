@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.fuzz_bytes import csv_files, json_files, mutated, parquet_files, safetensors_files
+from tests.fuzz_distributed import DISTRIBUTED
 from tests.real_data import DATA, GLC24
 from tighnari_graph import (
     GFVScaler,
@@ -316,4 +317,5 @@ TARGETS = {
         f"prepared {name}": Target(_prepared(name), _open_prepared)
         for name in ("manifest.json", "landsat.npy", "landsat_status.npy")
     },
+    **{name: Target(setup, read) for name, (setup, read) in DISTRIBUTED.items()},
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """Rows of a distributed build: kinds of columns, what repeats and varies, what is counted."""
 
 import datetime
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.fuzz_limits import within_limits
 from tighnari_graph import SurveyDataError, SurveyTable, read_glc24_pa
 
 pytest.importorskip("distributed")
@@ -19,6 +21,7 @@ from tests.distributed_cases import (
     write,
 )
 from tighnari_graph.distributed import build
+from tighnari_graph.distributed.source import DataSet
 
 ROWS = pd.DataFrame(
     {
@@ -172,3 +175,57 @@ def test_test_surveys_of_more_edges_than_a_worker_can_hold_are_refused(
         monkeypatch.setattr(module, "free_memory", lambda: 60 * 50_000)
     with pytest.raises(SurveyDataError, match=r"test tile 0 \(2020\): 90,000 edges of at most"):
         build(few, tmp_path / "out", test=test, presence_only=po, client=client)
+
+
+# --- found by the fuzz -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("notes", [b'{"columns": 3}', b'{"index_columns": ["surveyId"]}', b"\xff"])
+def test_what_pandas_noted_in_a_source_is_not_believed(client, tmp_path, notes):
+    (tmp_path / "in").mkdir()
+    table = pa.Table.from_pandas(ROWS).replace_schema_metadata({b"pandas": notes})
+    pq.write_table(table, tmp_path / "in/0.parquet")
+    found = build(tmp_path / "in", tmp_path / "out", client=client)
+    assert_same(found, SurveyTable.from_long(ROWS))
+
+
+def test_a_column_whose_name_begins_like_another_is_not_read(client, tmp_path):
+    (tmp_path / "in").mkdir()
+    table = pa.Table.from_pandas(ROWS).append_column("lat.parts", pa.array([[1]] * len(ROWS)))
+    pq.write_table(table, tmp_path / "in/0.parquet")
+    assert_same(
+        build(tmp_path / "in", tmp_path / "out", client=client), SurveyTable.from_long(ROWS)
+    )
+
+
+def test_other_rows_than_the_footer_says_are_refused(tmp_path):
+    folder = write(ROWS, tmp_path / "in", files=1)
+    (piece,) = DataSet.find(folder, (), None, 100).pieces
+    with pytest.raises(SurveyDataError, match=r"0\.parquet: has 4 rows where its footer says 3"):
+        replace(piece, rows=3).read()
+
+
+def test_whole_numbers_that_64_bits_do_not_hold_are_text_or_refused(client, tmp_path):
+    frame = ROWS.assign(region=np.uint64(2**63 + 5))
+    with pytest.raises(SurveyDataError, match="region holds 1 numbers above 2.63, first 922"):
+        build(write(frame, tmp_path / "in"), tmp_path / "out", client=client)
+    folder = write(ROWS, tmp_path / "folders/region=99999999999999999999").parent
+    found = build(folder, tmp_path / "text", client=client)
+    assert found.partitions["region"].tolist() == ["99999999999999999999"]
+
+
+@pytest.mark.parametrize("name", ["row", "species", "survey_id", "halo"])
+def test_columns_to_match_that_are_called_as_results_are_refused(tmp_path, name):
+    folder = write(ROWS.assign(**{name: 1}), tmp_path / "in")
+    with pytest.raises(SurveyDataError, match=f"match= asks for {name}, as columns of the results"):
+        build(folder, tmp_path / "out", match=("year", name))
+
+
+def test_a_text_of_a_megabyte_in_every_row_of_a_source_is_held_once(tmp_path):
+    many = {name: ROWS[name].to_numpy()[np.zeros(2500, int)] for name in ("lat", "lon", "year")}
+    region = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2500, np.int32)), ["A" * 1_000_000])
+    table = pa.table({"surveyId": range(2500), **many, "region": region})
+    pq.write_table(table, tmp_path / "b.parquet", compression="zstd", store_schema=False)
+    (piece,) = DataSet.find(tmp_path / "b.parquet", ("region",), None, 10_000).pieces
+    with within_limits(tmp_path):
+        assert len(SurveyTable.from_long(piece.read())) == 2500

@@ -3,12 +3,14 @@
 import json
 import os
 
+import pandas as pd
 import pytest
 
 from tests.fuzz_limits import snapshot, within_limits
 from tests.test_files import jpeg, written
 from tests.test_prepared import cube_file, write_survey
 from tighnari_graph import SurveyDataError
+from tighnari_graph.distributed.source import DataSet
 from tighnari_graph.files import written_whole
 from tighnari_graph.folder import DataFolder
 from tighnari_models import Tighnari, TighnariConfig
@@ -131,3 +133,39 @@ def test_tables_behind_links_to_folders_are_not_looked_for(tmp_path):
         link = tmp_path / f"data/GLC24_PA_metadata_{name}.csv"
         link.symlink_to(tmp_path / f"elsewhere/GLC24_PA_metadata_{name}.csv")
     assert DataFolder.find(tmp_path / "data").pa.is_symlink()
+
+
+def test_a_folder_of_parquet_files_follows_links_to_files_alone(tmp_path):
+    """Behind a link to a folder there may be a circle; left out unsaid, surveys would be missing."""
+    rows = pd.DataFrame({"surveyId": [1], "lat": 45.0, "lon": 7.0, "year": 2020})
+    rows.to_parquet(tmp_path / "elsewhere.parquet")
+    folder = tmp_path / "in"
+    (folder / "deep/_hidden").mkdir(parents=True)
+    (folder / "deep/a.parquet").symlink_to(tmp_path / "elsewhere.parquet")
+    (folder / "deep/_hidden/b.parquet").touch()
+    (folder / "deep/.circle").symlink_to(folder, target_is_directory=True)
+
+    def found(source: object) -> list[str]:
+        with within_limits(tmp_path):
+            return [path for path, _, _ in DataSet.find(source, (), None, 10).files]
+
+    assert found(folder) == [str(folder / "deep/a.parquet")]
+    odd = folder / "deep/odd"
+    for put in (
+        lambda: odd.symlink_to(folder, target_is_directory=True),
+        lambda: odd.symlink_to(odd),
+        lambda: odd.symlink_to(tmp_path / "nowhere"),
+        lambda: odd.symlink_to("/dev/zero"),
+        lambda: os.mkfifo(odd),
+    ):
+        put()
+        with pytest.raises(
+            SurveyDataError, match=r"in: 1 of 2 names are no files \(first .*/odd\)"
+        ):
+            found(folder)
+        if odd.exists():
+            with pytest.raises(SurveyDataError, match=r"1 of 1 names are no files"):
+                found([odd])
+        odd.unlink()
+    (tmp_path / "link").symlink_to(folder, target_is_directory=True)
+    assert found(tmp_path / "link") == [str(tmp_path / "link/deep/a.parquet")]

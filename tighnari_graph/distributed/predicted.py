@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import index
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from tighnari_graph.columns import whole_numbers
 from tighnari_graph.distributed.cluster import connected, done_by
 from tighnari_graph.distributed.folder import claimed
+from tighnari_graph.distributed.job import NOT_AS_WRITTEN
+from tighnari_graph.distributed.parts import IDS, VALUES, read_part
 from tighnari_graph.distributed.source import (
     DataSet,
     Piece,
@@ -40,6 +42,10 @@ PIECE_ROWS = 50_000
 FORM = "tighnari multi-scale rows 1"
 _MODEL = "model.safetensors"
 _KINDS = ("probability", "richness")
+_COLUMNS = {
+    "survey_id": pa.int64(), "remainder": pa.float32(),
+    **{f"{kind}_species": IDS for kind in _KINDS}, **{f"{kind}_value": VALUES for kind in _KINDS},
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,23 +75,46 @@ class PredictedRows:
             about = json.loads(path.read_text())
             if about["form"] != FORM:
                 raise ValueError(f"form {about['form']!r}, expected {FORM!r}")
-            return cls(out, int(about["parts"]), np.array(about["species_ids"], dtype=np.int64))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SurveyDataError(f"{out}: no finished multi-scale rows ({error})") from error
+            return cls(out, _count(about["parts"]), _different(about["species_ids"]))
+        except NOT_AS_WRITTEN as error:
+            raise SurveyDataError(f"{path}: no finished multi-scale rows ({error!r})") from error
 
     def part(self, number: int) -> tuple[np.ndarray, ScaleRows]:
-        """Survey ids of a part, and its rows as `MultiScale.predict` gives them."""
+        """Survey ids of a part, and its rows as `MultiScale.predict` gives them.
+
+        Raises:
+            IndexError: on a number that no part has.
+            SurveyDataError: if the file of the part is missing or damaged.
+        """
         if not 0 <= number < self.parts:
             raise IndexError(f"no part {number} among {self.parts}")
-        table = pq.read_table(self.out / "rows" / f"part-{number:06d}.parquet", partitioning=None)
+        path = self.out / "rows" / f"part-{number:06d}.parquet"
+        table = read_part(path, _COLUMNS)
         spec = GraphSpec(species_ids=self.species_ids)
-        probabilities, richness = (feature_matrix(table, spec, f"{kind}_") for kind in _KINDS)
+        try:
+            probabilities, richness = (feature_matrix(table, spec, f"{kind}_") for kind in _KINDS)
+        except ValueError as error:
+            raise SurveyDataError(f"{path}: damaged: {error}") from error
         ids, remainder = (table[name].to_numpy() for name in ("survey_id", "remainder"))
         return ids, ScaleRows(probabilities, remainder, richness)
 
     def dataset(self) -> ds.Dataset:
         """All rows; nothing is read yet."""
         return ds.dataset(self.out / "rows", format="parquet")
+
+
+def _count(value: Any) -> int:
+    if index(value) < 0:
+        raise ValueError(f"{value} parts")
+    return index(value)
+
+
+def _different(ids: Any) -> np.ndarray:
+    """Species ids as JSON holds them."""
+    found = np.array([index(one) for one in ids], dtype=np.int64)
+    if repeated := len(found) - len(np.unique(found)):
+        raise ValueError(f"{repeated} species ids are repeated")
+    return found
 
 
 def predict(

@@ -14,6 +14,10 @@ from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.surveys import REQUIRED
 from tighnari_graph.vocabulary import vocabulary_of
 
+_TAKEN = (
+    "survey_id", "row", "species", "cut", "surveys", "halo", "edges", "isolates", "most_neighbors",
+    "labels", "without_species", "without_region", "largest_feature",
+)  # fmt: skip
 NAMES = {"survey": "surveys", "test": "test surveys", "po": "PO surveys"}
 
 
@@ -39,9 +43,15 @@ class Request:
         """The data sets by kind, checked against each other.
 
         Raises:
-            SurveyDataError: if a column of ``match`` or ``columns`` is missing, or some have a
-                region and others not; PO surveys without test surveys, or without species.
+            SurveyDataError: if a column of ``match`` or ``columns`` is missing, or one of ``match``
+                is called as one of the results; some have a region and others not; PO surveys
+                without test surveys, or without species.
         """
+        if taken := [name for name in self.match if name in _TAKEN]:
+            raise SurveyDataError(
+                f"build: match= asks for {', '.join(taken)}, as columns of the results are called; "
+                "rename with columns={'yours': 'other'}"
+            )
         if self.presence_only is not None and self.test is None:
             raise SurveyDataError("build: presence-only surveys attach to test surveys; give test=")
         given = {"survey": self.source, "test": self.test, "po": self.presence_only}
@@ -106,7 +116,7 @@ def categories(chunks: list[Chunk], name: str) -> dict[str, tuple[Any, ...]]:
     """For every coded column the names in all chunks, sorted.
 
     Raises:
-        SurveyDataError: if a column holds text and numbers.
+        SurveyDataError: if a column holds text and numbers, or numbers above 2^63.
     """
     found: dict[str, tuple[Any, ...]] = {}
     for column in chunks[0].names if chunks else ():
@@ -115,4 +125,9 @@ def categories(chunks: list[Chunk], name: str) -> dict[str, tuple[Any, ...]]:
             found[column] = tuple(text_codes(pd.Series(values, dtype=object))[1].tolist())
         except TypeError as error:
             raise SurveyDataError(f"{name}: {column} holds mixed values ({error})") from error
+        large = [v for v in found[column] if isinstance(v, int) and v >= 2**63]
+        if large:
+            raise SurveyDataError(
+                f"{name}: {column} holds {len(large)} numbers above 2^63, first {large[0]}"
+            )
     return found

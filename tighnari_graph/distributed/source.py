@@ -7,22 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from tighnari_graph.columns import refuse_repeated
+from tighnari_graph.distributed.source_files import folder_keys, source_files
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.surveys import REQUIRED
 
 Source: TypeAlias = str | Path | Sequence[str | Path]
 
-_NOTHING = "__HIVE_DEFAULT_PARTITION__"
 PIECE_ROWS = 1_000_000
 _KINDS = ("number", "text", "bool")
+DAMAGED = (pa.ArrowException, ArithmeticError, LookupError, OSError, TypeError, ValueError)
 MAX_GROUP_ROWS = 20_000_000  # a row group is read as a whole: about 3 GB
 
 
@@ -50,19 +49,34 @@ class Piece:
         """Its rows.
 
         Raises:
-            SurveyDataError: if the file cannot be read.
+            SurveyDataError: if the file cannot be read, or has other rows than its footer said.
         """
         try:
-            with pq.ParquetFile(self.path) as file:
-                table = file.read_row_groups(list(self.row_groups), list(self.wanted))
-            table.validate(full=True)  # text that is no UTF-8
-        except (pa.ArrowException, OSError) as error:
+            frame = self._read()
+        except SurveyDataError:
+            raise
+        except DAMAGED as error:
             raise SurveyDataError(f"{self.path}: cannot be read: {error}") from error
+        frame = frame.reindex(range(self.rows))  # pandas forgets them where no column is read
+        return frame.assign(**dict(self.keys))
+
+    def _read(self) -> pd.DataFrame:
+        wanted = list(self.wanted)
+        texts = [field.name for field in pq.read_schema(self.path) if _is_text(field.type)]
+        # A text that occurs often is held once: a small file could stand for gigabytes.
+        with pq.ParquetFile(self.path, read_dictionary=texts) as file:
+            table = file.read_row_groups(list(self.row_groups), wanted).select(wanted)
+        if len(table) != self.rows:
+            raise SurveyDataError(
+                f"{self.path}: has {len(table):,} rows where its footer says {self.rows:,}"
+            )
+        table.validate(full=True)  # text that is no UTF-8
         for place, column in enumerate(table.schema):
             if pa.types.is_decimal(column.type):  # a number like any other
                 values = table[column.name].cast(pa.float64())
                 table = table.set_column(place, column.name, values)
-        return table.to_pandas().assign(**dict(self.keys))
+        # What pandas notes in the file is not needed, and might say anything.
+        return table.replace_schema_metadata(None).to_pandas()
 
     def only(self, column: str) -> "Piece":
         """The same rows with one column, under the file's name."""
@@ -107,12 +121,13 @@ class DataSet:
 
         Raises:
             FileNotFoundError: if there is no such file or folder.
-            SurveyDataError: on no or unreadable files, missing columns, columns that only some
-                files have, that are text in some and numbers in others, or neither in any, and on
-                names that occur twice once columns are renamed.
+            SurveyDataError: on no or unreadable files, links to folders, pipes and devices among
+                them, missing columns, columns that only some files have, that are text in some and
+                numbers in others, or neither in any, and on names that occur twice once columns
+                are renamed.
         """
         name = str(source) if isinstance(source, str | Path) else f"{len(source)} files"
-        fragments = _fragments(source, name)
+        paths = source_files(source, name)
         ours = dict(columns or {})
         required = {their_name(ours, column) for column in REQUIRED}
         asked = required | {their_name(ours, column) for column in optional}
@@ -120,22 +135,21 @@ class DataSet:
         kinds: dict[str, dict[str, list[str]]] = {column: {} for column in sorted(asked)}
         files, row = [], 0
         names: set[str] = set()
-        for fragment, keys in zip(fragments, _of_folders([f.path for f in fragments]), strict=True):
-            footer = _footer(fragment.path)
-            schema = footer.schema.to_arrow_schema()
+        for path, keys in zip(paths, folder_keys(paths), strict=True):
+            footer, schema = _footer(path)
             here = [*schema.names, *(key for key in keys if key not in schema.names)]
             final = [ours.get(n, n) for n in here]
-            refuse_repeated([n for n in final if n in (*REQUIRED, *optional)], fragment.path)
+            refuse_repeated([n for n in final if n in (*REQUIRED, *optional)], path)
             names.update(here)
             for column, seen in kinds.items():
-                seen.setdefault(_kind(schema, keys, column), []).append(fragment.path)
+                seen.setdefault(_kind(schema, keys, column), []).append(path)
             wanted = tuple(n for n in schema.names if n in asked)
             folder = tuple((k, v) for k, v in keys.items() if k in asked and k not in wanted)
-            for groups, rows in _grouped(footer, fragment.path, piece_rows):
-                pieces.append(Piece(fragment.path, groups, row, rows, wanted, folder))
+            for groups, rows in _grouped(footer, path, piece_rows):
+                pieces.append(Piece(path, groups, row, rows, wanted, folder))
                 row += rows
-            state = Path(fragment.path).stat()
-            files.append((fragment.path, state.st_size, state.st_mtime_ns))
+            state = Path(path).stat()
+            files.append((path, state.st_size, state.st_mtime_ns))
         present = _checked(kinds, required, name)
         found = frozenset(ours.get(column, column) for column in present)
         return cls(name, tuple(pieces), found, frozenset(names), tuple(files))
@@ -177,46 +191,11 @@ def their_name(columns: Mapping[str, str] | None, ours: str) -> str:
     return next((old for old, new in (columns or {}).items() if new == ours), ours)
 
 
-def _fragments(source: Source, name: str) -> list[Any]:
-    one = isinstance(source, str | Path)
-    given = [source] if isinstance(source, str | Path) else source
-    paths = [Path(path).absolute() for path in given]  # workers may have another folder
-    gone = [str(path) for path in paths if not path.exists()]
-    if gone:
-        raise FileNotFoundError(f"{gone[0]}: no such file or folder ({len(gone)} are missing)")
-    where = str(paths[0]) if one else [str(path) for path in paths]
+def _footer(path: str) -> tuple[pq.FileMetaData, pa.Schema]:
     try:
-        found = list(ds.dataset(where, format="parquet").get_fragments())
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise SurveyDataError(f"{name}: no Parquet data set: {error}") from error
-    if not found:
-        raise SurveyDataError(f"{name}: holds no Parquet files")
-    return found
-
-
-def _of_folders(paths: list[str]) -> list[dict[str, Any]]:
-    """What names of folders such as ``year=2020`` say of each file.
-
-    A column of whole numbers in all of them is one of numbers; ``01`` is text, and no ``1``.
-    """
-    said = []
-    for path in paths:
-        parts = (part.partition("=") for part in Path(path).parent.parts if "=" in part)
-        said.append({unquote(k): None if v == _NOTHING else unquote(v) for k, _, v in parts})
-    texts = {
-        name
-        for keys in said
-        for name, value in keys.items()
-        if value is not None
-        and (not value.removeprefix("-").isdecimal() or value != str(int(value)))
-    }
-    return [{k: v if v is None or k in texts else int(v) for k, v in keys.items()} for keys in said]
-
-
-def _footer(path: str) -> pq.FileMetaData:
-    try:
-        return pq.read_metadata(path)
-    except (pa.ArrowException, OSError) as error:
+        footer = pq.read_metadata(path)
+        return footer, footer.schema.to_arrow_schema()
+    except DAMAGED as error:
         raise SurveyDataError(f"{path}: no Parquet file: {error}") from error
 
 
@@ -254,7 +233,11 @@ def _kind(schema: pa.Schema, keys: Mapping[str, Any], column: str) -> str:
         return "nothing"
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return "number"
-    return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
+    return "text" if _is_text(kind) else str(kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _checked(
