@@ -17,6 +17,8 @@ from torch_geometric.loader import DataLoader
 
 from benchmarks.inputs import survey_table
 from tighnari_graph import SurveyDataError, SurveyGraph, SurveyTable
+from tighnari_graph.geodesy import EARTH_RADIUS_KM
+from tighnari_graph.neighbors import count_edges
 from tighnari_graph.storage import write_graph
 
 
@@ -32,6 +34,18 @@ def ring(num: int) -> SurveyGraph:
     return SurveyGraph.from_surveys(
         SurveyTable.from_long(frame.assign(speciesId=np.arange(num) % 3))
     )
+
+
+@pytest.mark.parametrize("metres", [-5e-6, 5e-7, 5e-6, 2e-5])
+def test_pairs_a_hair_beyond_the_radius_are_counted_as_they_are_built(tmp_path, metres):
+    """Candidates are searched a little beyond the radius; what decides is nearer to it."""
+    lat = 45 + np.array([0, np.degrees((10 + metres / 1000) / EARTH_RADIUS_KM)])
+    frame = pd.DataFrame({"surveyId": [1, 2], "lat": lat, "lon": 7.0, "year": 2020, "speciesId": 3})
+    graph = SurveyGraph.from_surveys(SurveyTable.from_long(frame))
+    assert graph.num_edges == (2 if metres < 1e-6 else 0)  # closed, but for rounding of places
+    graph.save(tmp_path / "graph.safetensors")
+    assert SurveyGraph.load(tmp_path / "graph.safetensors").num_edges == graph.num_edges
+    assert count_edges(lat, frame["lon"].to_numpy(), np.zeros(2, dtype=int)) == graph.num_edges
 
 
 @pytest.mark.parametrize("num", [4, 6])

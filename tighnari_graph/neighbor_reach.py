@@ -53,6 +53,11 @@ class Reach:
         return chord_of_km(self.radius_km, self.earth_radius_km) * (1 + 1e-9) + 1e-12
 
     @property
+    def edge_chord(self) -> float:
+        """The longest chord of an edge, for counting; 2 at most."""
+        return float(min(np.sqrt(self.chord_square), self.chord))
+
+    @property
     def angle(self) -> float:
         """The angle that candidates are searched within, radians, a little beyond the radius."""
         return float(min(self.radius_km / self.earth_radius_km * (1 + 1e-6) + 1e-9, np.pi))

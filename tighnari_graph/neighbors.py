@@ -127,7 +127,7 @@ def count_edges(
     reach = Reach(radius_km, earth_radius_km)
     vectors = unit_vectors(lat, lon)
     trees = (cKDTree(apart(vectors[members], group[members])) for members in bundle_members(group))
-    return sum(int(tree.count_neighbors(tree, reach.chord)) - tree.n for tree in trees)
+    return sum(int(tree.count_neighbors(tree, reach.edge_chord)) - tree.n for tree in trees)
 
 
 def count_edges_between(src: SurveyTable, dst: SurveyTable, radius_km: float = 10.0) -> int:
@@ -138,7 +138,7 @@ def count_edges_between(src: SurveyTable, dst: SurveyTable, radius_km: float = 1
     # not `apart`: the two sides may have one year each, and not the same
     src_tree = cKDTree(np.column_stack([src_vectors[near], 4.0 * src.year[near]]))
     dst_tree = cKDTree(np.column_stack([dst_vectors, 4.0 * dst.year]))
-    return int(src_tree.count_neighbors(dst_tree, reach.chord))
+    return int(src_tree.count_neighbors(dst_tree, reach.edge_chord))
 
 
 def _checked(
