@@ -25,6 +25,8 @@ from tighnari_graph.distributed.cluster import done_by
 from tighnari_graph.distributed.folder import claimed
 from tighnari_graph.distributed.options import list_options
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.fixture(scope="module")
 def surveys(tmp_path_factory) -> Path:
@@ -196,6 +198,19 @@ def test_the_first_error_waits_for_the_tasks_that_are_at_work(client, tmp_path):
     assert 1 <= len(done) < 19
     time.sleep(0.7)
     assert sorted(tmp_path.glob("*.done")) == done
+
+
+@pytest.mark.slow
+def test_a_client_need_not_be_the_default_one(surveys, tmp_path):
+    code = (
+        "from distributed import Client\n"
+        "from tests.distributed_cases import IN_PROCESS\n"
+        "from tighnari_graph.distributed import build\n"
+        "with Client(**IN_PROCESS, set_as_default=False) as client:\n"
+        f"    assert len(build({str(surveys)!r}, {str(tmp_path / 'out')!r}, client=client))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_row_group_too_large_to_read_is_refused(surveys, tmp_path, monkeypatch):

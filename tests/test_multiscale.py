@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from dataclasses import replace
@@ -11,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from scipy import sparse
 
 from benchmarks.inputs import survey_table
@@ -411,6 +414,43 @@ def test_a_saved_model_predicts_the_same(tmp_path):
     ):
         np.testing.assert_array_equal(one.probabilities.toarray(), other.probabilities.toarray())
         np.testing.assert_array_equal(one.remainder, other.remainder)
+
+
+ODD = {
+    "top is": lambda a: a.update({"survey.top": a["survey.top"].double()}),
+    "children and top are not every node once": lambda a: a["survey.top"].__setitem__(0, 10**9),
+    "surveys have children": lambda a: a["survey.first_child"].__setitem__(slice(1, 20), 1),
+    "children do not begin at 0": lambda a: a["survey.first_child"].__setitem__(0, 5),
+    "a cell is part of itself": lambda a: a.update(
+        {n: a[n].flip(0) for n in ("survey.children", "survey.top")}
+        | {"survey.children": torch.cat([a["survey.top"], a["survey.children"]]),
+           "survey.top": a["survey.top"][:0],
+           "survey.first_child": torch.cat([a["survey.first_child"][:25], torch.full((24,), 48)])}
+    ),
+    "blocks are not numbered": lambda a: a["survey.block"].__setitem__(3, 10**12),
+    "numeric is": lambda a: a.update({"survey.numeric": a["survey.numeric"][:, 1:].contiguous()}),
+    "codes is": lambda a: a.update({"survey.codes": a["survey.codes"][1:].contiguous()}),
+    "vectors is": lambda a: a.update({"survey.vectors": a["survey.vectors"].long()}),
+    "no surveys": lambda a: a.update(relations=["po"]),
+    "opening is nan": lambda a: a.update(opening=float("nan")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", ODD)
+def test_a_saved_model_whose_numbers_point_nowhere_is_refused(tmp_path, message):
+    """They would be looked up in the middle of a prediction, or for ever."""
+    path = tmp_path / "model.safetensors"
+    fitted(surveys(), surveys(20, seed=3, po=True)).save(path)
+    with safe_open(path, framework="pt") as file:
+        ((header, about),) = file.metadata().items()
+    arrays, about = load_file(path), json.loads(about)
+    ODD[message](arrays)
+    about["opening"] = arrays.pop("opening", about["opening"])
+    kept = arrays.pop("relations", about["relations"])
+    about["relations"] = {name: about["relations"][name] for name in kept}
+    save_file(arrays, path, metadata={header: json.dumps(about)})
+    with pytest.raises(SurveyDataError, match=rf"model\.safetensors: .*{message}"):
+        MultiScale.load(path)
 
 
 def test_on_held_out_blocks_of_a_virtual_europe_it_beats_the_global_frequency():

@@ -85,8 +85,13 @@ def load_multiscale(path: str | Path) -> MultiScale:
             convs[name] = KernelConv(
                 (1.0,) * len(bandwidth), comparisons, told["kernel"], told["incomplete"]
             )
+            _check(pyramids[name], covariates[name])
+        if "survey" not in pyramids or not pyramids["survey"].num_surveys:
+            raise ValueError("no surveys")
         chain = KernelChain(convs)
         chain.load_state_dict(state)
+        if not 0 <= about["opening"] < np.inf:
+            raise ValueError(f"opening is {about['opening']}")
         losses = arrays["history"]
         history = pd.DataFrame({"step": range(len(losses)), "loss": losses})
         return MultiScale(
@@ -116,3 +121,40 @@ def _pyramid(
         else:
             values[item.name] = told[item.name]
     return Pyramid(**values)
+
+
+def _check(pyramid: Pyramid, covariates: Covariates) -> None:
+    """Refuse arrays that are not of one pyramid: what they number is looked up unasked later."""
+    nodes, num = pyramid.num_nodes, pyramid.num_surveys
+    children, first = pyramid.children, pyramid.first_child
+    whole = ("block", "children", "codes", "first_child", "top")
+    shapes = {
+        "vectors": (nodes, 3), "radius_km": (nodes,), "weight": (nodes,), "block": (nodes,),
+        "numeric": (nodes, len(covariates.numeric)), "codes": (nodes, len(covariates.categories)),
+        "first_child": (nodes + 1,), "children": children.shape[:1], "top": pyramid.top.shape[:1],
+        "labels": pyramid.labels.shape, "richness": pyramid.labels.shape,
+    }  # fmt: skip
+    for name, shape in shapes.items():
+        array = getattr(pyramid, name)
+        if array.shape != shape or array.dtype.kind != ("i" if name in whole else "f"):
+            raise ValueError(f"{name} is {array.shape} {array.dtype}, expected {shape}")
+    roots = np.concatenate([children, pyramid.top])
+    rules = {
+        "labels have other nodes": pyramid.labels.shape[0] == nodes,
+        "surveys are no part of the nodes": 0 <= num <= nodes,
+        "children do not begin at 0, ascend and end": (
+            first[0] == 0 and (np.diff(first) >= 0).all() and first[-1] == len(children)
+        ),
+        "surveys have children": (first[: num + 1] == 0).all(),
+        "children and top are not every node once": np.array_equal(
+            np.sort(roots), np.arange(nodes)
+        ),
+        "blocks are not numbered": (
+            (pyramid.block >= -1).all() and (pyramid.block < nodes).all()
+            and (pyramid.block[:num] >= 0).all()
+        ),
+    }  # fmt: skip
+    if broken := [rule for rule, held in rules.items() if not held]:
+        raise ValueError("; ".join(broken))
+    if not (children < np.repeat(np.arange(nodes), np.diff(first))).all():
+        raise ValueError("a cell is part of itself")

@@ -40,7 +40,8 @@ def connected(client: "Client | None") -> Iterator["Client"]:
             "tighnari_graph.distributed needs Dask; in the checkout: pip install '.[distributed]'"
         ) from error
     if client is not None:
-        yield client
+        with client.as_current():  # it may not be the default one
+            yield client
         return
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": _RESTART}),
