@@ -177,6 +177,17 @@ def test_test_surveys_of_more_edges_than_a_worker_can_hold_are_refused(
         build(few, tmp_path / "out", test=test, presence_only=po, client=client)
 
 
+def test_test_surveys_of_a_source_without_rows_get_empty_features(client, tmp_path):
+    rows = ROWS.assign(region="ALPINE")
+    empty = write(rows[:0], tmp_path / "in", files=1)
+    test = write(rows.drop(columns="speciesId").drop_duplicates("surveyId"), tmp_path / "test")
+    found = build(empty, tmp_path / "out", test=test, species_ids=[5, 9], client=client)
+    assert len(found) == 0
+    parts = [found.features(n, target="test") for n in range(len(found.test_partitions))]
+    assert sum(len(part) for part in parts) == ROWS["surveyId"].nunique()
+    assert not any(part.values().numel() for part in parts)
+
+
 # --- found by the fuzz -----------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import psutil
 import pytest
 from scipy import sparse
 
+from tests.small_models import SPECIES, small_config, split_data
 from tests.small_models import surveys as small_surveys
 from tighnari_graph import SurveyGraph, SurveyTable, graph_feature_vectors
 from tighnari_graph.geodesy import unit_vectors
@@ -14,6 +15,7 @@ from tighnari_graph.neighbor_memory import EDGE_BYTES, most_edges
 from tighnari_graph.neighbor_reach import Reach
 from tighnari_graph.neighbors import count_edges_between, radius_edges, radius_edges_between
 from tighnari_graph.products import csr_product
+from tighnari_models import Tighnari, predict
 
 
 def crowd(num: int = 300, seed: int = 0) -> SurveyTable:
@@ -120,3 +122,16 @@ def test_a_sparse_product_is_not_refused_for_its_shape(free):
     one = sparse.eye(3000, format="csr", dtype=np.float32)
     free(24 * 3000 * 2)
     assert (csr_product(one, one) != one).nnz == 0
+
+
+def test_logits_that_would_not_fit_are_refused_and_a_file_takes_them(free, tmp_path):
+    data = split_data()
+    val = data.dataset(data.split.val, data.split.train)
+    model = Tighnari(data.complete(small_config()))
+    need = 4 * 12 * SPECIES
+    free(need - 1)
+    with pytest.raises(MemoryError, match=rf"12 surveys × {SPECIES} species in memory .*\(out=\)"):
+        predict(model, val)
+    assert predict(model, val, out=tmp_path / "logits.npy").shape == (12, SPECIES)
+    free(need)
+    assert predict(model, val).shape == (12, SPECIES)

@@ -115,6 +115,22 @@ def test_a_tiff_packed_in_another_way_is_refused(tmp_path):
             read_patch(path)
 
 
+def test_a_tiff_whose_parts_lie_upon_each_other_is_refused(tmp_path):
+    """All strips are one: unpacked, a small file would stand for any number of them."""
+    values = np.random.default_rng(0).integers(0, 9000, (64, 64, 4)).astype(np.int16)
+    path = tiff(tmp_path / "7.tiff", values, planarconfig="contig", rowsperstrip=16)
+    with pytest.importorskip("tifffile").TiffFile(path) as file:
+        offsets, lengths = (file.pages[0].tags[tag].valueoffset for tag in (273, 279))
+        assert file.pages[0].tags[279].dtype_name == "SHORT"
+    whole = bytearray(path.read_bytes())
+    first = struct.unpack_from("<I", whole, offsets)[0]
+    struct.pack_into("<4I", whole, offsets, *[first] * 4)
+    struct.pack_into("<4H", whole, lengths, *[len(whole) - first] * 4)
+    path.write_bytes(whole)
+    with pytest.raises(SurveyDataError, match=r"7\.tiff: .* its parts lie upon each other"):
+        read_patch(path)
+
+
 def test_a_tiff_that_is_not_of_the_size_it_says_is_refused(tmp_path):
     """Found by the fuzz: an image of no width."""
     path = tiff(tmp_path / "7.tiff", np.zeros((16, 16, 4), np.int16), planarconfig="contig")

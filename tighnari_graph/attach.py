@@ -55,6 +55,7 @@ def attach(
     Raises:
         SurveyDataError: if test and graph disagree in having a region column or in its being text,
             or PO species are not the graph's; ``presence_only`` without ``test``.
+        MemoryError: if the edges would not fit; says how many there are.
 
     Source: Liu et al. 2024, section 3.2 ("edges should not be generated between test set nodes"),
     algorithm 2 (LabelAuxiliaryNodes).

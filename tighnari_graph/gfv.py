@@ -223,6 +223,7 @@ def graph_feature_vectors(
     Raises:
         ValueError: on a target that the graph does not have, or a mask or block numbers of another
             length.
+        MemoryError: if the features, estimated from some rows, would not fit.
 
     Source: Liu et al. 2024, section 3.2, eq. 1, algorithm 1 (ComputeGFV).
 

@@ -107,6 +107,7 @@ class SurveyGraph(SurveyData):
             SurveyDataError: if a column in ``match`` does not exist.
             ValueError: on a radius that is not positive, an unknown back end, or a device other
                 than the CPU for a tree.
+            MemoryError: if the edges would not fit; says how many there are.
 
         Source: Liu et al. 2024, section 3.2, eq. 2, algorithm 1 (CreateEdges).
         """

@@ -15,13 +15,12 @@ from typing import TypeAlias
 
 import joblib
 import numpy as np
-import psutil
 from scipy import sparse
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
-from tighnari_graph.memory import refuse_what_does_not_fit
+from tighnari_graph.memory import free_memory, refuse_what_does_not_fit
 from tighnari_graph.sparse import Labels, scipy_csr
 
 _Rows: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]  # columns, values, entries a row
@@ -142,7 +141,7 @@ def _scattered(left: sparse.csr_matrix, right: sparse.csr_matrix, dtype: np.dtyp
 def _refuse_what_does_not_fit(left: sparse.csr_matrix, right: sparse.csr_matrix, what: str) -> None:
     """Estimate the entries from some rows, where as many as there could be would not fit."""
     most = left.shape[0] * right.shape[1]
-    if _ENTRY_BYTES * most <= psutil.virtual_memory().available:
+    if _ENTRY_BYTES * most <= free_memory():
         return
     some = np.random.default_rng(0).permutation(left.shape[0])[:_SOME]
     entries = (left[some] @ right).nnz / len(some) * left.shape[0]

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pandas as pd
-import psutil
 import pyarrow as pa
 from pyarrow import csv, parquet
 
 from tighnari_graph.columns import refuse_repeated
 from tighnari_graph.errors import SurveyDataError
+from tighnari_graph.memory import free_memory
 
 Source: TypeAlias = str | Path | pd.DataFrame
 
@@ -90,7 +90,7 @@ def _present(include: list[str] | None, names: list[str], source: str) -> list[s
 
 
 def _require_memory(source: str, need: int) -> None:
-    free = psutil.virtual_memory().available
+    free = free_memory()
     if need > free:
         raise SurveyDataError(
             f"{source}: would take at least {need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB "
@@ -169,7 +169,7 @@ def _unpacked(path: Path) -> int:
     """Bytes of a file once unpacked, counted until they would not fit into the memory."""
     if path.suffix not in (".gz", ".bz2", ".zst", ".lz4", ".br"):
         return path.stat().st_size
-    count, free = 0, psutil.virtual_memory().available
+    count, free = 0, free_memory()
     with pa.input_stream(str(path)) as stream:
         while count <= free and (part := stream.read(1 << 20)):
             count += len(part)

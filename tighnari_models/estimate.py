@@ -7,9 +7,9 @@ from pathlib import Path
 from shutil import disk_usage
 
 import numpy as np
-import psutil
 import torch
 
+from tighnari_graph.memory import free_memory
 from tighnari_models.config import TighnariConfig
 from tighnari_models.data.batch import SurveyBatch
 from tighnari_models.data.datamodule import SurveyDataModule
@@ -96,7 +96,7 @@ def estimate(
     if not preset.warm_start:
         held += 2 * config.num_species * surveys
     trained = 4 * _COPIES * parameters + activations
-    free = torch.cuda.mem_get_info()[0] if gpu else psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info()[0] if gpu else int(free_memory())
     return Estimate(
         parameters=parameters,
         step_seconds=step,

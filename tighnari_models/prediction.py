@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from tighnari_graph.errors import SurveyDataError, refuse
 from tighnari_graph.files import new_memmap, written_whole
+from tighnari_graph.memory import refuse_what_does_not_fit
 from tighnari_models.data.batch import SurveyBatch
 from tighnari_models.data.dataset import SurveyDataset, collate
 from tighnari_models.opened_models import (
@@ -61,6 +62,7 @@ def predict(
     Raises:
         ValueError: if models were trained for other species than the data set's, there are none,
             or ``batch_size`` is less than 1.
+        MemoryError: if logits in memory would not fit; ``out`` writes them to a file.
         SurveyDataError: if a folder holds no model, or logits are not finite (names the surveys).
 
     Source: Liu et al. 2024, section 3.6, equation 10.
@@ -87,6 +89,11 @@ def predict(
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     shape = (len(dataset), width)
     if out is None:
+        refuse_what_does_not_fit(
+            4 * len(dataset) * width,
+            f"predict: {len(dataset):,} surveys × {width:,} species in memory",
+            "give a file to write them to (out=)",
+        )
         logits = np.empty(shape, dtype=np.float32)
         _fill(logits, chosen, dataset, batch_size, place, num_workers)
         return logits

@@ -62,7 +62,8 @@ def build(
 
     Args:
         source: a Parquet file, a folder of them (``year=2020/region=ALPINE/…`` or any other), or
-            a list of files. All workers must see them, and ``out``, under the same path.
+            a list of files. All workers must see them, and ``out``, under the same path. Links to
+            files are read, links to folders are refused.
         out: folder of the results; new, empty, or of the same build.
         radius_km, earth_radius_km, match: as for `SurveyGraph.from_surveys`.
         columns: new names, such as ``{"decimalLatitude": "lat"}``.
@@ -136,7 +137,7 @@ def _build(
     specs = {
         kind: GraphSpec(
             options.radius_km, options.earth_radius_km, request.match,
-            categories(chunks[kind], one.name),
+            categories(chunks[kind], request.reading(kind, one), one.name),
             *((np.zeros(0, dtype=np.int64), None) if kind == "test" else (ids, names)),
         )
         for kind, one in data.items()

@@ -112,14 +112,16 @@ class Request:
         return vocabulary_of(np.unique(np.concatenate(found)), "build")
 
 
-def categories(chunks: list[Chunk], name: str) -> dict[str, tuple[Any, ...]]:
-    """For every coded column the names in all chunks, sorted.
+def categories(chunks: list[Chunk], reading: Reading, name: str) -> dict[str, tuple[Any, ...]]:
+    """For every coded column the names in all chunks, sorted; none where there are no rows.
 
     Raises:
         SurveyDataError: if a column holds text and numbers, or numbers above 2^63.
     """
     found: dict[str, tuple[Any, ...]] = {}
-    for column in chunks[0].names if chunks else ():
+    for column in dict.fromkeys((*reading.match, *reading.described)):
+        if column == "year":
+            continue
         values = [value for chunk in chunks for value in chunk.names[column]]
         try:
             found[column] = tuple(text_codes(pd.Series(values, dtype=object))[1].tolist())
