@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tighnari_graph import MultiScale, SurveyTable
+from tighnari_graph.holding import FolderInUseError
 
 distributed = pytest.importorskip("distributed")
 from tests.distributed_cases import clustered_rows, write  # noqa: E402
@@ -39,8 +41,9 @@ def content(out: Path) -> dict[str, bytes]:
 
 
 def stop(
-    how: signal.Signals, arguments: list[Path | str], out: Path, until: str, least: int
-) -> int:
+    how: signal.Signals, arguments: list[Path | str], out: Path, until: str, least: int,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> int:  # fmt: skip
     """Signal a new process and its workers, as a terminal does, once so many files are there."""
     (out.parent / "script.py").write_text(SCRIPT)
     running = subprocess.Popen(
@@ -50,6 +53,7 @@ def stop(
     while len(list(out.glob(until))) < least:
         assert running.poll() is None, running.communicate()
         time.sleep(0.002)
+    meanwhile()
     os.killpg(running.pid, how)
     try:
         running.communicate(timeout=120)
@@ -76,7 +80,14 @@ def test_ctrl_c_in_a_terminal_ends_a_build_and_the_next_call_goes_on(
 ):
     """The signal reaches the workers too, whose tasks then never end."""
     out = tmp_path / "out"
-    assert stop(signal.SIGINT, ["build", surveys, out, ""], out, "tiles/*.json", 3) != 0
+
+    def begin_another() -> None:
+        with pytest.raises(FolderInUseError, match=r"out: process \d+ on .* is at work in it"):
+            build(surveys, out, client=client, **SMALL)
+
+    arguments = ["build", surveys, out, ""]
+    assert stop(signal.SIGINT, arguments, out, "tiles/*.json", 3, begin_another) != 0
+    assert not (out / "manifest.json").exists()
     assert content(build(surveys, out, client=client, **SMALL).out) == built
 
 
