@@ -93,6 +93,22 @@ def build(
             effect, or species outside ``species_ids``.
 
     Source: Liu et al. 2024, section 3.2, algorithms 1 and 2.
+
+    Example:
+        >>> import pandas as pd
+        >>> from distributed import Client
+        >>> from tempfile import TemporaryDirectory
+        >>> rows = pd.DataFrame({"surveyId": [1, 2, 3], "lat": [45.0, 45.05, 47.0], "lon": 7.0,
+        ...     "year": 2020, "speciesId": [5, 9, 5]})
+        >>> with (TemporaryDirectory() as folder,
+        ...         Client(processes=False, dashboard_address=None) as client):
+        ...     rows.to_parquet(f"{folder}/surveys.parquet")
+        ...     graph = build(f"{folder}/surveys.parquet", f"{folder}/graph", client=client)
+        ...     graph.partitions[["year", "surveys", "edges", "isolates"]]
+        ...     graph.partition(0).edge_distance_km
+           year  surveys  edges  isolates
+        0  2020        3      2         1
+        tensor([5.5598, 5.5598])
     """
     options = Options(
         float(radius_km), float(earth_radius_km), gfv_options(gfv, degree, exclude_block),

@@ -153,6 +153,23 @@ def predict(
             compares and the surveys lack, a survey in two rows, or surveys for training that the
             model was not fitted on.
         ValueError: on options out of range, or if ``out`` lies in a folder of the source.
+        RuntimeError: as for `build`, where workers or the scheduler are gone.
+
+    Source: Liu et al. 2024, section 5 (weights of neighbours learned instead of set).
+
+    Example:
+        >>> import pandas as pd
+        >>> from distributed import Client
+        >>> rows = pd.DataFrame({"surveyId": [1, 2, 3], "lat": [45.0, 45.05, 47.0], "lon": 7.0,
+        ...     "year": 2020, "speciesId": [5, 9, 5]})
+        >>> model = MultiScale.fit(SurveyTable.from_long(rows), steps=1)
+        >>> with (TemporaryDirectory() as folder,
+        ...         Client(processes=False, dashboard_address=None) as client):
+        ...     rows.drop(columns="speciesId").to_parquet(f"{folder}/new.parquet")
+        ...     found = predict(model, f"{folder}/new.parquet", f"{folder}/out", client=client)
+        ...     ids, part = found.part(0)
+        >>> ids, part.probabilities.shape
+        (array([1, 2, 3]), (3, 2))
     """
     for name, value in (("top", top), ("piece_rows", piece_rows)):
         if value < 1:
