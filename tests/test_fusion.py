@@ -114,7 +114,7 @@ def test_over_one_key_the_softmax_is_1_and_queries_and_keys_do_nothing():
     hcam, inputs = made(tokens=False)
     before = hcam(*inputs)
     before.square().sum().backward()
-    silent = {name for name, p in hcam.named_parameters() if not p.grad.any()}
+    silent = {name for name, p in hcam.named_parameters() if p.grad.abs().max() < 1e-12}
     attentions = ("time", "table", "graph")
     assert silent == {f"{a}.{k}" for a in attentions for k in ("q.weight", "q.bias", "k.weight")}
     with torch.no_grad():

@@ -345,7 +345,10 @@ def test_every_parameter_learns_after_the_first_step(make):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert [name for name, p in net.named_parameters() if not p.grad.any()] == []
+    silent = [name for name, p in net.named_parameters() if p.grad.abs().max() < 1e-8]
+    if not net.config.tokens:  # one key: nothing to choose, see `test_fusion.py`
+        silent = [n for n in silent if not n.endswith(("q.weight", "q.bias", "k.weight"))]
+    assert silent == []
     assert losses[1] < losses[0]
 
 

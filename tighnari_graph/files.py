@@ -12,6 +12,7 @@ from numpy.lib.format import open_memmap
 from safetensors import SafetensorError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SAID = ("os error {})", "Os {{ code: {},")  # by safetensors, newer ones and 0.5
 
 
 @contextmanager
@@ -149,7 +150,7 @@ def _is_full(error: BaseException | None) -> int | None:
         if isinstance(error, OSError):
             if error.errno in _FULL or " requested and " in str(error):  # numpy's has no number
                 return error.errno or errno.ENOSPC
-        elif said := [number for number in _FULL if f"os error {number})" in str(error)]:
-            return said[0]  # safetensors
+        elif said := [n for n in _FULL if any(text.format(n) in str(error) for text in _SAID)]:
+            return said[0]
         error = error.__context__  # torch fails again while it closes the file
     return None
