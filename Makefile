@@ -36,7 +36,7 @@ test-all: $(STAMP)  ## the slow tests besides
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "(slow or browser) and not alone" --timeout 900
 	$(BIN)/python -m pytest -m alone --timeout 900
 
-test-long: $(STAMP)  ## 10,000 odd files for the readers, others each time, and a kill at every write; by hand
+test-long: $(STAMP)  ## 15,000 odd files for the readers, others each time, and a kill at every write; by hand
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m long
 
 test-oldest test-newest: test-%:  ## the fast tests on the oldest supported versions, or the newest, in a venv of their own; by hand
@@ -51,6 +51,9 @@ test-install: $(STAMP)  ## wheel and sdist, installed into an empty environment,
 	$(OUT)/empty/bin/python -m pip install --quiet --disable-pip-version-check --only-binary=:all: -c constraints.txt $(OUT)/dist/*.whl
 	cd $(OUT)/away && $(abspath $(OUT))/empty/bin/python -m tighnari_graph --limit 300 --folds 2 --out graph
 	cd $(OUT)/away && $(abspath $(OUT))/empty/bin/python -m tighnari_models --limit 200 --folds 2 --epochs 1 --out models
+	$(OUT)/empty/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(OUT)/dist/*.tar.gz
+	cd $(OUT)/away && $(abspath $(OUT))/empty/bin/python -m tighnari_graph --limit 300 --folds 2 --out graph-of-sdist
+	cd $(OUT)/away && $(abspath $(OUT))/empty/bin/python -m tighnari_models --limit 200 --folds 2 --epochs 1 --out models-of-sdist
 
 check: $(STAMP)  ## format, lint, types, import direction
 	$(BIN)/ruff format --check .

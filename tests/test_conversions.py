@@ -23,6 +23,8 @@ from tighnari_graph.conversions_homogeneous import from_homogeneous, to_homogene
 from tighnari_graph.conversions_libpysal import from_libpysal, to_libpysal
 from tighnari_graph.conversions_networkx import from_networkx, to_networkx
 from tighnari_graph.conversions_parquet import FILES, read_geoparquet, write_geoparquet
+from tighnari_graph.files import written_together
+from tighnari_graph.holding import FolderInUseError
 
 geopandas = pytest.importorskip("geopandas", reason="needs the extra geo")
 networkx = pytest.importorskip("networkx", reason="needs the extra geo")
@@ -343,6 +345,31 @@ def test_a_folder_is_replaced_whole_and_other_files_are_kept(tmp_path, monkeypat
     with pytest.raises(FileExistsError, match="a file"):
         write_geoparquet(first, folder / "notes.txt")
     assert_same_graph(second, read_geoparquet(folder))
+
+
+def test_two_writers_of_one_folder_are_refused_and_half_files_of_others_stay(tmp_path):
+    folder, graph = tmp_path / "graph", GRAPHS["all kinds"]()
+    write_geoparquet(graph, folder)
+    with (
+        written_together(folder, FILES) as new,
+        pytest.raises(FolderInUseError, match=r"graph: is being written to by another"),
+    ):
+        try:
+            write_geoparquet(graph, folder)
+        finally:
+            for name, path in new.items():
+                path.write_bytes((folder / name).read_bytes())
+    assert_same_graph(graph, read_geoparquet(folder))
+    (folder / ".nodes.parquet.new.part").touch()
+    (folder / "..edges.parquet.new.part.1a2b3c4d.part").touch()
+    write_geoparquet(graph, folder)
+    assert sorted(p.name for p in folder.iterdir()) == sorted(FILES)
+    (folder / "film.part").touch()
+    with pytest.raises(FileExistsError, match=r"other files \(film.part\)"):
+        write_geoparquet(graph, folder)
+    (tmp_path / "other/labels.parquet").mkdir(parents=True)
+    with pytest.raises(FileExistsError, match=r"other files \(labels.parquet\)"):
+        write_geoparquet(graph, tmp_path / "other")
 
 
 def spoil(path: Path, change) -> None:

@@ -22,6 +22,7 @@ from tests.distributed_cases import (
 )
 from tighnari_graph.distributed import build
 from tighnari_graph.distributed.source import DataSet
+from tighnari_graph.table_files import read_frame
 
 ROWS = pd.DataFrame(
     {
@@ -177,6 +178,30 @@ def test_test_surveys_of_more_edges_than_a_worker_can_hold_are_refused(
         build(few, tmp_path / "out", test=test, presence_only=po, client=client)
 
 
+def test_large_whole_numbers_beside_gaps_stay_as_they_are(client, tmp_path):
+    """As fractions two cells of a global grid would be one, and a species another."""
+    cell = pd.array([2**60 + 1, None, 2**60 + 2, 2**60 + 2], dtype="Int64")
+    rows = ROWS.assign(surveyId=range(4), cell=cell)
+    rows["speciesId"] = pd.array([2**53 + 1, None, 5, 5], dtype="Int64")
+    folder = write(rows, tmp_path / "in", files=1)
+    found = build(folder, tmp_path / "out", match=("year", "cell"), client=client)
+    for frame in (rows, read_frame(folder / "0.parquet")[0]):
+        table = SurveyTable.from_long(frame)
+        assert table.species_ids.tolist() == [5, 2**53 + 1]
+        assert_same(found, table, match=("year", "cell"))
+    assert found.partitions["edges"].sum() == 2
+
+
+@pytest.mark.parametrize("name", ["source", "target", "distance_km"])
+@pytest.mark.parametrize("value", ["A", True, 3])
+def test_columns_to_match_may_be_called_as_those_of_edges(client, tmp_path, name, value):
+    rows = ROWS.assign(**{name: value})
+    found = build(
+        write(rows, tmp_path / "in"), tmp_path / "out", match=("year", name), client=client
+    )
+    assert_same(found, SurveyTable.from_long(rows), match=("year", name))
+
+
 def test_test_surveys_of_a_source_without_rows_get_empty_features(client, tmp_path):
     rows = ROWS.assign(region="ALPINE")
     empty = write(rows[:0], tmp_path / "in", files=1)
@@ -225,7 +250,7 @@ def test_whole_numbers_that_64_bits_do_not_hold_are_text_or_refused(client, tmp_
     assert found.partitions["region"].tolist() == ["99999999999999999999"]
 
 
-@pytest.mark.parametrize("name", ["row", "species", "survey_id", "halo"])
+@pytest.mark.parametrize("name", ["row", "species", "survey_id", "halo", "near_po", "list_species"])
 def test_columns_to_match_that_are_called_as_results_are_refused(tmp_path, name):
     folder = write(ROWS.assign(**{name: 1}), tmp_path / "in")
     with pytest.raises(SurveyDataError, match=f"match= asks for {name}, as columns of the results"):

@@ -16,11 +16,11 @@ from lightning import Trainer
 from tests.processes import TORCHRUN, ended, killed, started, succeeded, wait
 from tests.small_models import small_config, small_data, surveys
 from tests.test_faults_processes import EXACT, Descent
-from tighnari_models import SurveyDataModule, Tighnari
+from tighnari_models import SurveyDataModule, Tighnari, TrainingOptions
 from tighnari_models.cross_fusion import FusionResult, cross_fusion
 from tighnari_models.fit import FitResult, fit
 from tighnari_models.prediction import predict
-from tighnari_models.trainer import quiet
+from tighnari_models.trainer import hold_for_run, quiet
 from tighnari_models.training import TighnariTraining
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
@@ -28,12 +28,16 @@ CALL = "work(*sys.argv[1:])"
 BATCH = 8  # surveys of a step, in all
 
 
-def work(what: str, out: str, devices: str = "1", machines: str = "1", hangs: str = "none") -> None:
+def work(
+    what: str, out: str, devices: str = "1", machines: str = "1", hangs: str = "none",
+    seed: str = "4",
+) -> None:  # fmt: skip
     """One of the calls below, and beside ``out`` a file of what this process got and wrote."""
     TighnariTraining.configure_optimizers = Descent.configure_optimizers
     path, written = Path(out), note_writes()
     hang(hangs, path.with_name("hanging"))
-    found = CALLS[what](path, int(devices), int(machines))
+    more = {"seed": int(seed)} if what == "fit" else {}
+    found = CALLS[what](path, int(devices), int(machines), **more)
     torch.save({"found": found, "written": written}, path.with_name(f"{os.getpid()}.pt"))
 
 
@@ -72,12 +76,12 @@ def options(devices: int, machines: int) -> dict:
     }
 
 
-def fit_and_predict(out: Path, devices: int, machines: int) -> dict:
+def fit_and_predict(out: Path, devices: int, machines: int, seed: int = 4) -> dict:
     """35 surveys train, 13 validate and are predicted, in memory and into a file."""
     asked = options(devices, machines)
     val = np.arange(len(asked["datamodule"].surveys)) >= 35
     data = asked["datamodule"] = asked["datamodule"].with_split(~val, val)
-    result = fit(**asked, out_dir=out, max_epochs=2, seed=4)
+    result = fit(**asked, out_dir=out, max_epochs=2, seed=seed)
     unseen = data.dataset(val, ~val)
     logits = predict(result.model, unseen)
     file = predict([result.model], unseen, out=out / "logits.npy")
@@ -249,7 +253,37 @@ def test_lightning_predicts_what_predict_does(tmp_path):
     torch.testing.assert_close(found["own"], found["all"], **CLOSE)
 
 
+@pytest.mark.slow
+def test_processes_that_were_asked_for_other_runs_do_not_train_together(tmp_path):
+    both = [
+        started(__name__, CALL, "fit", tmp_path / "out", 1, 2, "none", seed, **by_hand(rank, port))
+        for port in [free_port()]
+        for rank, seed in ((0, 4), (1, 5))
+    ]
+    (one, *_), (two, _, error) = (ended(process, 100) for process in both)
+    assert one != 0
+    assert two != 0
+    assert "holds a run with seed = 4, asked for 5" in error
+    assert not (tmp_path / "out/done.json").exists()
+
+
+@pytest.mark.parametrize("devices", ["auto", [0]])
+def test_the_number_of_a_machine_matters_to_runs_of_several_alone(monkeypatch, devices, tmp_path):
+    """A cluster may set it for runs of one machine too: those hold their folders."""
+    monkeypatch.setenv("NODE_RANK", "1")
+    with hold_for_run(tmp_path, options=TrainingOptions(devices=devices)) as first:
+        assert first
+    with hold_for_run(tmp_path, options=TrainingOptions(devices=devices, num_nodes=2)) as first:
+        assert not first
+
+
 # --- two machines ---------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def by_torchrun(machine: int, port: int) -> dict:
@@ -264,10 +298,7 @@ def by_hand(machine: int, port: int) -> dict:
 @pytest.mark.slow
 @pytest.mark.parametrize("start", [by_torchrun, by_hand])
 def test_two_machines_give_the_result_of_two_devices(fitted, tmp_path, start):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    out = tmp_path / "out"
+    out, port = tmp_path / "out", free_port()
     both = [started(__name__, CALL, "fit", out, 1, 2, **start(rank, port)) for rank in (0, 1)]
     succeeded(*both, seconds=120)
     assert_close(returned(out), returned(fitted), **CLOSE)

@@ -1,6 +1,5 @@
 """Figures draw the data: bars, points, colours and labels are read back."""
 
-
 import matplotlib
 import numpy as np
 import pandas as pd

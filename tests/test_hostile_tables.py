@@ -65,7 +65,7 @@ REFUSED = {
     "no latitude": (first(lat="NaN"), "1 of 2 rows have no latitude"),
     "infinite id": (first(surveyId="inf"), "not a whole number: inf"),
     "no id": (first(surveyId="nan"), "1 of 2 rows have no surveyId"),
-    "an id beyond 64 bits": (first(surveyId="9" * 30), "surveyId above 2"),
+    "an id beyond 64 bits": (first(surveyId="9" * 30), "surveyId of 2^53 or more"),
     "a negative species": (first(speciesId="-5"), "a speciesId below 0: -5"),
     "an empty file": ("", "the file is empty"),
     "line ends only": ("\n\n", "cannot be read as a table"),

@@ -89,8 +89,8 @@ def whole_numbers(
         values = numbers(column, source, survey_id)
         missing = np.isnan(values)
         whole = np.where(missing, 0.0, values)
-        large = np.isfinite(whole) & (np.abs(whole) > _EXACT)
-        what = f"a {column.name} above 2^53 stored as a fraction, which cannot hold it exactly"
+        large = np.isfinite(whole) & (np.abs(whole) >= _EXACT)
+        what = f"a {column.name} of 2^53 or more stored as a fraction, which cannot hold it exactly"
         refuse(source, large, survey_id, what)
         bad = ~np.isfinite(whole)
         bad |= np.where(bad, 0.0, whole) % 1 != 0

@@ -1,6 +1,7 @@
 """Survey graphs as a folder of GeoParquet and Parquet files."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from tighnari_graph.vocabulary import label_matrix
 
 FORM = "tighnari survey graph, GeoParquet 1"
 FILES = ("nodes.parquet", "edges.parquet", "labels.parquet", "species.parquet", "spec.json")
+_NAMES = "|".join(map(re.escape, FILES))
+_OURS = re.compile(rf"({_NAMES})|\.\.?({_NAMES})\.new\.part.*")  # or half of one
 
 
 def write_geoparquet(graph: SurveyGraph, folder: str | Path) -> None:
@@ -47,6 +50,7 @@ def write_geoparquet(graph: SurveyGraph, folder: str | Path) -> None:
     Raises:
         ImportError: without geopandas (``pip install '.[geo]'`` in the checkout).
         FileExistsError: if the folder holds anything but such a graph.
+        FolderInUseError: if another process or thread writes there.
         OSError: if the disk is full; an earlier graph stays.
         SurveyDataError: on an attribute that is no dense vector; nothing is left out.
         TypeError: on anything but a `SurveyGraph`.
@@ -111,7 +115,7 @@ def _refuse_others(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise FileExistsError(f"{folder}: a file, not a folder")
-    other = sorted(p.name for p in folder.iterdir() if p.name not in FILES and p.suffix != ".part")
+    other = sorted(p.name for p in folder.iterdir() if p.is_dir() or not _OURS.fullmatch(p.name))
     if other:
         raise FileExistsError(f"{folder}: holds other files ({', '.join(other[:5])})")
 

@@ -7,9 +7,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 import numpy as np
 from numpy.lib.format import open_memmap
 from safetensors import SafetensorError
+
+from tighnari_graph.holding import FolderInUseError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SAID = ("os error {})", "Os {{ code: {},")  # by safetensors, newer ones and 0.5
@@ -54,7 +61,11 @@ def written_together(folder: Path, names: Sequence[str]) -> Iterator[dict[str, P
     """Temporary names of files that belong together, put in their places once all are written.
 
     The last of them is taken away first and comes last: where it is, all are of one writing. A file
-    that is not written this time goes too. If writing fails, the earlier files are as they were.
+    that is not written this time goes too. Until all are written, the earlier files are as they
+    were.
+
+    Raises:
+        FolderInUseError: if another process or thread writes there.
 
     Example:
         >>> import tempfile
@@ -68,19 +79,42 @@ def written_together(folder: Path, names: Sequence[str]) -> Iterator[dict[str, P
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     new = {name: folder / f".{name}.new.part" for name in names}
-    _remove(folder, new)
-    try:
-        yield new
-        (folder / names[-1]).unlink(missing_ok=True)
-        for name, path in new.items():
-            if path.exists():
-                path.replace(folder / name)
-            else:
-                (folder / name).unlink(missing_ok=True)
-    finally:
+    with _only_writer(folder):
         _remove(folder, new)
-        if made and not any(folder.iterdir()):
-            folder.rmdir()
+        try:
+            yield new
+            (folder / names[-1]).unlink(missing_ok=True)
+            for name, path in new.items():
+                if path.exists():
+                    path.replace(folder / name)
+                else:
+                    (folder / name).unlink(missing_ok=True)
+        finally:
+            _remove(folder, new)
+            if made and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+@contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Lock a folder itself, which leaves no file behind; where the system has no such lock, not."""
+    if fcntl is None:
+        yield
+        return
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderInUseError(
+                f"{folder}: is being written to by another process or thread; wait for it, or "
+                "choose another folder"
+            ) from None
+        except OSError:  # some network file systems
+            pass
+        yield
+    finally:
+        os.close(place)
 
 
 def _remove(folder: Path, new: dict[str, Path]) -> None:

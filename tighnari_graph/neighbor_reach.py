@@ -42,10 +42,9 @@ class Reach:
     @property
     def chord_square(self) -> float:
         """The largest squared chord of an edge, in Earth radii; infinite from half way round on."""
-        farthest = self.radius_km + BOUNDARY_KM
-        if farthest >= np.pi * self.earth_radius_km:
+        if self.radius_km + BOUNDARY_KM >= np.pi * self.earth_radius_km:
             return np.inf
-        return chord_of_km(farthest, self.earth_radius_km) ** 2
+        return self.edge_chord**2
 
     @property
     def chord(self) -> float:
@@ -54,8 +53,11 @@ class Reach:
 
     @property
     def edge_chord(self) -> float:
-        """The longest chord of an edge, for counting; 2 at most."""
-        return float(min(np.sqrt(self.chord_square), self.chord))
+        """The longest chord of an edge, in Earth radii: what edges are counted within."""
+        farthest = self.radius_km + BOUNDARY_KM
+        if farthest >= np.pi * self.earth_radius_km:
+            return self.chord  # every pair
+        return chord_of_km(farthest, self.earth_radius_km)
 
     @property
     def angle(self) -> float:

@@ -17,6 +17,11 @@ from tighnari_graph.memory import free_memory
 Source: TypeAlias = str | Path | pd.DataFrame
 
 _MOST_COLUMNS = 10_000
+_WHOLE = {
+    "int8": pd.Int8Dtype, "int16": pd.Int16Dtype, "int32": pd.Int32Dtype, "int64": pd.Int64Dtype,
+    "uint8": pd.UInt8Dtype, "uint16": pd.UInt16Dtype, "uint32": pd.UInt32Dtype,
+    "uint64": pd.UInt64Dtype,
+}  # fmt: skip
 _HEADER_BYTES = 1 << 20
 
 # Typed where known, so that a column that looks whole in its first block may hold fractions later.
@@ -113,9 +118,24 @@ def _read_parquet(path: Path, include: list[str] | None) -> pd.DataFrame:
     with parquet.ParquetFile(path, read_dictionary=texts) as file:
         table = file.read(columns=names)
     table.validate(full=True)  # text that is no UTF-8
-    # What pandas notes in the file is not needed, and might say anything.
     index = [name for name in table.column_names if re.fullmatch(r"__index_level_\d+__", name)]
-    return table.drop_columns(index).replace_schema_metadata(None).to_pandas()
+    return frame_of(table.drop_columns(index))
+
+
+def frame_of(table: pa.Table) -> pd.DataFrame:
+    """Rows of Arrow for pandas; whole numbers with gaps stay whole, whatever their size.
+
+    Example:
+        >>> frame_of(pa.table({"cell": [2**60 + 1, None]}))["cell"].tolist()
+        [1152921504606846977, <NA>]
+    """
+    gaps = {
+        column.type: _WHOLE[str(column.type)]()
+        for column in table.columns
+        if column.null_count and str(column.type) in _WHOLE
+    }
+    # What pandas notes in the file is not needed, and might say anything.
+    return table.replace_schema_metadata(None).to_pandas(types_mapper=gaps.get)
 
 
 def _require_our_csv(start: bytes, source: str) -> None:

@@ -154,7 +154,7 @@ def cross_fusion(
         path = place / "validation_logits.npy"
         return result, _kept(path, [result.model], seen, workers, half=True)
 
-    with nullcontext() if shared else hold_for_run(out, alone=is_alone(training)) as first:
+    with nullcontext(False) if shared else hold_for_run(out, options=training) as first:
         if first:
             claim(out, record)
         found = _all_folds(train, folds, warm_start, shared)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 from safetensors.torch import load_model
 
@@ -19,6 +21,7 @@ from tighnari_models.epochs import HISTORY, EpochRecords
 from tighnari_models.options import TrainingOptions
 from tighnari_models.run_folder import (
     claim,
+    compare,
     data_record,
     read_json,
     split_record,
@@ -30,7 +33,6 @@ from tighnari_models.tighnari import Tighnari
 from tighnari_models.trainer import (
     hold_for_run,
     interruptible,
-    is_alone,
     is_first_process,
     quiet,
     quiet_trainer,
@@ -149,15 +151,26 @@ def fit_split(
         if (out / "done.json").exists():
             claim(out, record)
         else:
-            with hold_for_run(out, "model", alone=is_alone(training)) as first:
-                if first or (out / "last.ckpt").exists():  # others compare, but do not write
+            with hold_for_run(out, "model", options=training) as first:
+                if first:
                     claim(out, record)
                 if not (out / "done.json").exists():  # nor did another run finish it just now
                     seed_all(seed)
                     with quiet(), interruptible():
                         model = new_model(config, data, start)
-                        _train(model, data, out, max_epochs, seed, training, frozen)
+                        _train(model, data, out, max_epochs, seed, training, frozen, record)
         return _finished(out)
+
+
+class _SameRun(Callback):
+    """Processes that have joined do the same: their records are those of the first."""
+
+    def __init__(self, out: Path, record: Mapping[str, Any]) -> None:
+        self.out, self.record = out, record
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            compare(self.out, self.record)
 
 
 def _train(
@@ -168,9 +181,10 @@ def _train(
     seed: int,
     options: TrainingOptions,
     frozen: Sequence[str],
+    record: Mapping[str, Any],
 ) -> None:
     epochs = EpochRecords(out, options.monitor)
-    trainer = quiet_trainer(out, options, max_epochs, epochs)
+    trainer = quiet_trainer(out, options, max_epochs, epochs, _SameRun(out, record))
     steps = _steps_per_epoch(data, trainer.world_size)
     trainer.log_every_n_steps = min(50, steps)  # type: ignore[attr-defined]
     module = TighnariTraining(model, options, max_epochs, steps, seed, frozen)

@@ -47,11 +47,21 @@ def claim(out: Path, record: Mapping[str, Any], shared: bool = False) -> None:
         ValueError: ...: holds a run with seed = 0, asked for 1; choose another folder or ...
     """
     path = Path(out) / "run.json"
-    asked = json.loads(json.dumps(record))
     begun = shared or any(any(path.parent.glob(name)) for name in _BEGUN)
-    if not path.exists() or not begun:
-        write_json(path, asked)
-        return
+    if path.exists() and begun:
+        compare(out, record)
+    else:
+        write_json(path, json.loads(json.dumps(record)))
+
+
+def compare(out: Path, record: Mapping[str, Any]) -> None:
+    """Compare a record with that of the run that a folder holds.
+
+    Raises:
+        ValueError: if they differ; names the first difference.
+        SurveyDataError: if the record there is damaged.
+    """
+    path, asked = Path(out) / "run.json", json.loads(json.dumps(record))
     remedy = f"delete the folder {out} to start anew, or choose another"
     held, asked = _flat(read_json(path, {}, remedy)), _flat(asked)
     for name in [*asked, *held]:

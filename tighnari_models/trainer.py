@@ -25,9 +25,11 @@ from tighnari_models.options import MONITORS, TrainingOptions
 
 _LOG = logging.getLogger(__name__)
 
+_DEFAULTS = TrainingOptions()
+
 
 def quiet_trainer(
-    out: Path, options: TrainingOptions, max_epochs: int, records: Callback
+    out: Path, options: TrainingOptions, max_epochs: int, *callbacks: Callback
 ) -> Trainer:
     """A Trainer that writes below ``out`` only, with early stopping, and a bar on a terminal."""
     return Trainer(
@@ -39,7 +41,7 @@ def quiet_trainer(
         precision=_precision(options),  # type: ignore[arg-type]
         max_epochs=max_epochs,
         gradient_clip_val=options.clip,
-        callbacks=[records, *_callbacks(options)],
+        callbacks=[*callbacks, *_callbacks(options)],
         plugins=[_WholeCheckpoints()],
         logger=CSVLogger(out, name="log"),
         num_sanity_val_steps=0,
@@ -130,7 +132,9 @@ def wait_for_all() -> None:
 
 
 @contextmanager
-def hold_for_run(folder: Path, *inside: str, alone: bool = False) -> Iterator[bool]:
+def hold_for_run(
+    folder: Path, *inside: str, options: TrainingOptions = _DEFAULTS
+) -> Iterator[bool]:
     """Hold a folder for this run: by its first process, with which those of further devices enter.
 
     Tells whether this process holds it; no other writes what the first may be clearing away.
@@ -138,17 +142,18 @@ def hold_for_run(folder: Path, *inside: str, alone: bool = False) -> Iterator[bo
 
     Args:
         folder: as for `hold`, and so is ``inside``.
-        alone: whether this process is the whole run, whatever else was started beside it.
+        options: of the run.
     """
-    first = alone or _comes_first()
+    first = is_alone(options) or _comes_first(options)
     with hold(folder, *inside) if first else nullcontext():
         yield first
 
 
-def _comes_first() -> bool:
+def _comes_first(options: TrainingOptions) -> bool:
     """What `is_first_process` will say, known before Lightning joins the processes."""
-    machine = int(os.environ.get("NODE_RANK", 0))  # on each of which Lightning counts from 0 yet
-    return machine == 0 and getattr(rank_zero_only, "rank", 0) == 0
+    if options.num_nodes > 1 and os.environ.get("NODE_RANK", "0") != "0":
+        return False  # Lightning counts the devices of each machine from 0 until then
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def is_alone(options: TrainingOptions) -> bool:

@@ -63,7 +63,8 @@ def build(
     Args:
         source: a Parquet file, a folder of them (``year=2020/region=ALPINE/…`` or any other), or
             a list of files. All workers must see them, and ``out``, under the same path. Links to
-            files are read, links to folders are refused.
+            files are read, links to folders are refused; names in a folder that begin with ``_`` or
+            ``.`` are passed over, as Spark and Arrow do.
         out: folder of the results; new, empty, or of the same build.
         radius_km, earth_radius_km, match: as for `SurveyGraph.from_surveys`.
         columns: new names, such as ``{"decimalLatitude": "lat"}``.

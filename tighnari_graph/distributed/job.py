@@ -12,16 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tighnari_graph.distributed.chunks import Chunk, open_chunk
-from tighnari_graph.distributed.parts import read_part
+from tighnari_graph.distributed.parts import NOT_AS_WRITTEN, read_part
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.files import written_whole
 from tighnari_graph.neighbor_reach import Reach
 from tighnari_graph.spec import GraphSpec
 
 FORM = "tighnari distributed survey graph 1"
-NOT_AS_WRITTEN = (
-    ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

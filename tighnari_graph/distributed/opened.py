@@ -17,8 +17,8 @@ from jaxtyping import Float
 from scipy import sparse
 from torch import Tensor
 
-from tighnari_graph.distributed.job import FORM, NOT_AS_WRITTEN, Job, read_job, scalars
-from tighnari_graph.distributed.parts import IDS, VALUES, read_part
+from tighnari_graph.distributed.job import FORM, Job, read_job, scalars
+from tighnari_graph.distributed.parts import IDS, NOT_AS_WRITTEN, VALUES, read_part
 from tighnari_graph.distributed.tables import feature_matrix, survey_table
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.gfv import GFVScaler

@@ -9,6 +9,11 @@ import pyarrow.parquet as pq
 
 from tighnari_graph.errors import SurveyDataError
 
+NOT_AS_WRITTEN = (
+    pa.ArrowException, ArithmeticError, AttributeError, LookupError, OSError, RecursionError,
+    TypeError, ValueError,
+)  # fmt: skip
+"""What opening anything but the file that was expected may raise."""
 IDS = pa.large_list(pa.int64())
 VALUES = pa.large_list(pa.float32())
 
@@ -34,14 +39,7 @@ def read_part(
             table = file.read(list(columns)).select(list(columns))
         table.validate(full=True)
         problems = [one for name, kind in columns.items() if (one := _problem(table, name, kind))]
-    except (
-        pa.ArrowException,
-        ArithmeticError,
-        LookupError,
-        OSError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except NOT_AS_WRITTEN as error:
         raise SurveyDataError(f"{path}: damaged, cannot be read: {error}") from error
     if rows is not None and len(table) != rows:
         problems.append(f"{len(table):,} rows, expected {rows:,}")

@@ -17,8 +17,7 @@ import pyarrow.dataset as ds
 from tighnari_graph.columns import whole_numbers
 from tighnari_graph.distributed.cluster import connected, done_by
 from tighnari_graph.distributed.folder import claimed
-from tighnari_graph.distributed.job import NOT_AS_WRITTEN
-from tighnari_graph.distributed.parts import IDS, VALUES, read_part
+from tighnari_graph.distributed.parts import IDS, NOT_AS_WRITTEN, VALUES, read_part
 from tighnari_graph.distributed.source import (
     DataSet,
     Piece,
@@ -195,6 +194,7 @@ def predict(
     with claimed(out, settings):
         if not (out / "manifest.json").exists():
             model.save(out / _MODEL)
+            (out / "rows").mkdir(exist_ok=True)  # also of no surveys
             with connected(client) as workers:
                 items = list(enumerate(data.pieces))
                 given = (out, columns, top, training)

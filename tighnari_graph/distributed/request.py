@@ -16,7 +16,8 @@ from tighnari_graph.vocabulary import vocabulary_of
 
 _TAKEN = (
     "survey_id", "row", "species", "cut", "surveys", "halo", "edges", "isolates", "most_neighbors",
-    "labels", "without_species", "without_region", "largest_feature",
+    "labels", "without_species", "without_region", "largest_feature", "near_survey", "near_po",
+    "gfv_species", "gfv_value", "list_species",
 )  # fmt: skip
 NAMES = {"survey": "surveys", "test": "test surveys", "po": "PO surveys"}
 

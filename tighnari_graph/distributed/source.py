@@ -13,15 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tighnari_graph.columns import refuse_repeated
+from tighnari_graph.distributed.parts import NOT_AS_WRITTEN
 from tighnari_graph.distributed.source_files import folder_keys, source_files
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.surveys import REQUIRED
+from tighnari_graph.table_files import frame_of
 
 Source: TypeAlias = str | Path | Sequence[str | Path]
 
 PIECE_ROWS = 1_000_000
 _KINDS = ("number", "text", "bool")
-DAMAGED = (pa.ArrowException, ArithmeticError, LookupError, OSError, TypeError, ValueError)
 MAX_GROUP_ROWS = 20_000_000  # a row group is read as a whole: about 3 GB
 
 
@@ -55,7 +56,7 @@ class Piece:
             frame = self._read()
         except SurveyDataError:
             raise
-        except DAMAGED as error:
+        except NOT_AS_WRITTEN as error:
             raise SurveyDataError(f"{self.path}: cannot be read: {error}") from error
         frame = frame.reindex(range(self.rows))  # pandas forgets them where no column is read
         return frame.assign(**dict(self.keys))
@@ -75,8 +76,7 @@ class Piece:
             if pa.types.is_decimal(column.type):  # a number like any other
                 values = table[column.name].cast(pa.float64())
                 table = table.set_column(place, column.name, values)
-        # What pandas notes in the file is not needed, and might say anything.
-        return table.replace_schema_metadata(None).to_pandas()
+        return frame_of(table)
 
     def only(self, column: str) -> "Piece":
         """The same rows with one column, under the file's name."""
@@ -195,7 +195,7 @@ def _footer(path: str) -> tuple[pq.FileMetaData, pa.Schema]:
     try:
         footer = pq.read_metadata(path)
         return footer, footer.schema.to_arrow_schema()
-    except DAMAGED as error:
+    except NOT_AS_WRITTEN as error:
         raise SurveyDataError(f"{path}: no Parquet file: {error}") from error
 
 

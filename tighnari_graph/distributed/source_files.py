@@ -41,8 +41,8 @@ def source_files(source: str | Path | Sequence[str | Path], name: str) -> list[s
         raise SurveyDataError(f"{name}: holds no Parquet files")
     if odd:
         raise SurveyDataError(
-            f"{name}: {len(odd)} of {len(found)} names are no files (first {odd[0]}); links to "
-            "folders are not followed, give a list of files instead"
+            f"{name}: {len(odd)} of {len(found)} names are no files (first {odd[0]}); neither "
+            "folders in a list nor links to folders are looked through, name the files themselves"
         )
     return [str(path) for path in found]
 

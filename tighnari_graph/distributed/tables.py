@@ -20,11 +20,15 @@ _BYTES_APART = ("source", "target", "distance_km", "survey_id", "row", "lat", "l
 def write_columns(out: Path, what: str, name: str, columns: Mapping[str, pa.Array]) -> None:
     """One file of a tile, whole or not at all: ``out/what/part-000000.parquet``."""
     table = pa.table(dict(columns))
-    apart = {name: "BYTE_STREAM_SPLIT" for name in table.column_names if name in _BYTES_APART}
+    apart = {
+        field.name: "BYTE_STREAM_SPLIT"
+        for field in table.schema
+        if field.name in _BYTES_APART and _is_number(field.type)
+    }
     coded = [
         f"{column}.list.element" if pa.types.is_large_list(table[column].type) else column
         for column in table.column_names
-        if column not in (*_BYTES_APART, "remainder") and not column.endswith("value")
+        if column not in (*apart, "remainder") and not column.endswith("value")
     ]
     with written_whole(out / what / f"{name}.parquet") as part:
         pq.write_table(
@@ -32,6 +36,10 @@ def write_columns(out: Path, what: str, name: str, columns: Mapping[str, pa.Arra
             column_encoding=apart, write_statistics=["survey_id", "source", "target", "year"],
             row_group_size=1 << 20,
         )  # fmt: skip
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 
 def survey_columns(table: SurveyTable, row: np.ndarray, spec: GraphSpec) -> dict[str, pa.Array]:
