@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -125,6 +126,26 @@ def test_a_prediction_that_is_killed_is_finished_by_the_same_call(client, tmp_pa
     assert content(found.out) == content(whole.out)
     assert all(path.stat().st_mtime_ns == time for path, time in done.items())
     assert not list(out.glob("*/.*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("limit", "phase"), [(3000, "work"), (60_000, "surveys|edges|gfv")])
+def test_a_full_disk_names_the_file_and_the_same_call_goes_on(
+    client, surveys, tmp_path, limit, phase
+):
+    options = {"piece_rows": 400, "client": client}
+    whole = content(build(surveys, tmp_path / "whole", **options).out)
+    assert max(map(len, whole.values())) > 60_000
+    out, usual = tmp_path / "out", resource.getrlimit(resource.RLIMIT_FSIZE)
+    signals = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, usual[1]))
+    try:
+        with pytest.raises(OSError, match=rf"out/({phase})/.*: not written .File too large"):
+            build(surveys, out, **options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+        signal.signal(signal.SIGXFSZ, signals)
+    assert content(build(surveys, out, **options).out) == whole
 
 
 @pytest.fixture
