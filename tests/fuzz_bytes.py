@@ -4,6 +4,7 @@ import io
 import json
 import struct
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -237,3 +238,10 @@ def json_files(seed: bytes) -> st.SearchStrategy[bytes]:
     return st.tuples(st.integers(0, 2**16), odd).map(
         lambda change: odd_json(seed.decode(), *change).encode()
     )
+
+
+def odd_or_changed(path: Path) -> st.SearchStrategy[bytes]:
+    """In place of a JSON or Parquet file: itself with other bytes, or one made up."""
+    seed = path.read_bytes()
+    odd = json_files(seed) if path.suffix == ".json" else parquet_files()
+    return st.one_of(mutated([seed]), odd)

@@ -13,7 +13,7 @@ import pandas as pd
 from hypothesis import strategies as st
 
 from tests.distributed_cases import IN_PROCESS
-from tests.fuzz_bytes import json_files, mutated, parquet_files
+from tests.fuzz_bytes import mutated, odd_or_changed, parquet_files
 from tighnari_graph import MultiScale, SurveyTable
 from tighnari_graph.distributed import DistributedGraph, PredictedRows, build, predict
 
@@ -91,9 +91,7 @@ def _result(make: Callable[[Path], None], name: str) -> Callable[[Path], Case]:
     def setup(folder: Path) -> Case:
         make(folder)
         path = folder / "out" / name
-        seed = path.read_bytes()
-        odd = json_files(seed) if path.suffix == ".json" else parquet_files()
-        return path, st.one_of(mutated([seed]), odd)
+        return path, odd_or_changed(path)
 
     return setup
 

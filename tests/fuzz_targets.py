@@ -11,7 +11,14 @@ import torch
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.fuzz_bytes import csv_files, json_files, mutated, parquet_files, safetensors_files
+from tests.fuzz_bytes import (
+    csv_files,
+    json_files,
+    mutated,
+    odd_or_changed,
+    parquet_files,
+    safetensors_files,
+)
 from tests.fuzz_distributed import DISTRIBUTED
 from tests.real_data import DATA, GLC24
 from tighnari_graph import (
@@ -225,9 +232,7 @@ def _geoparquet(name: str) -> Callable[[Path], Case]:
     def setup(folder: Path) -> Case:
         write_geoparquet(SurveyGraph.from_surveys(table()), folder / "graph")
         path = folder / "graph" / name
-        seed = path.read_bytes()
-        odd = json_files(seed) if path.suffix == ".json" else parquet_files()
-        return path, st.one_of(mutated([seed]), odd)
+        return path, odd_or_changed(path)
 
     return setup
 

@@ -1,7 +1,6 @@
 """Survey graphs as a folder of GeoParquet and Parquet files."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from tighnari_graph.conversions import (
 )
 from tighnari_graph.conversions_geo import WGS84
 from tighnari_graph.errors import SurveyDataError
-from tighnari_graph.files import written_together, written_whole
+from tighnari_graph.files import half_written, written_together, written_whole
 from tighnari_graph.graph import SurveyGraph
 from tighnari_graph.sparse import torch_csr
 from tighnari_graph.spec import EDGE_ATTRIBUTES, NODE_ATTRIBUTES, GraphSpec
@@ -28,8 +27,6 @@ from tighnari_graph.vocabulary import label_matrix
 
 FORM = "tighnari survey graph, GeoParquet 1"
 FILES = ("nodes.parquet", "edges.parquet", "labels.parquet", "species.parquet", "spec.json")
-_NAMES = "|".join(map(re.escape, FILES))
-_OURS = re.compile(rf"({_NAMES})|\.\.?({_NAMES})\.new\.part.*")  # or half of one
 
 
 def write_geoparquet(graph: SurveyGraph, folder: str | Path) -> None:
@@ -115,7 +112,8 @@ def _refuse_others(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise FileExistsError(f"{folder}: a file, not a folder")
-    other = sorted(p.name for p in folder.iterdir() if p.is_dir() or not _OURS.fullmatch(p.name))
+    ours = {folder / name for name in FILES} | half_written(folder, FILES)
+    other = sorted(p.name for p in folder.iterdir() if p.is_dir() or p not in ours)
     if other:
         raise FileExistsError(f"{folder}: holds other files ({', '.join(other[:5])})")
 

@@ -80,7 +80,7 @@ def written_together(folder: Path, names: Sequence[str]) -> Iterator[dict[str, P
     folder.mkdir(parents=True, exist_ok=True)
     new = {name: folder / f".{name}.new.part" for name in names}
     with _only_writer(folder):
-        _remove(folder, new)
+        _remove_half_written(folder, names)
         try:
             yield new
             (folder / names[-1]).unlink(missing_ok=True)
@@ -90,7 +90,7 @@ def written_together(folder: Path, names: Sequence[str]) -> Iterator[dict[str, P
                 else:
                     (folder / name).unlink(missing_ok=True)
         finally:
-            _remove(folder, new)
+            _remove_half_written(folder, names)
             if made and not any(folder.iterdir()):
                 folder.rmdir()
 
@@ -117,11 +117,17 @@ def _only_writer(folder: Path) -> Iterator[None]:
         os.close(place)
 
 
-def _remove(folder: Path, new: dict[str, Path]) -> None:
-    """What is half written under these names, also by a process that was killed."""
-    for path in new.values():
-        for part in (path, *folder.glob(f".{path.name}.*.part")):
-            part.unlink(missing_ok=True)
+def _remove_half_written(folder: Path, names: Sequence[str]) -> None:
+    for part in half_written(folder, names):
+        part.unlink(missing_ok=True)
+
+
+def half_written(folder: Path, names: Sequence[str]) -> set[Path]:
+    """Files that `written_together` has begun, also in a process that was killed."""
+    found: set[Path] = set()
+    for name in names:
+        found |= {*folder.glob(f".{name}.new.part"), *folder.glob(f"..{name}.new.part.*.part")}
+    return found
 
 
 def write_array(path: str | Path, array: np.ndarray) -> None:

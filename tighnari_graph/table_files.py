@@ -109,17 +109,23 @@ def _read_parquet(path: Path, include: list[str] | None) -> pd.DataFrame:
         about, width = file.metadata, len(file.schema_arrow) if names is None else len(names)
         packed = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
         _require_memory(path.name, max(8 * width * about.num_rows, packed if names is None else 0))
-        texts = [
-            field.name
-            for field in file.schema_arrow
-            if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
-        ]
+        texts = [field.name for field in file.schema_arrow if is_text_type(field.type)]
     # A text that occurs often is held once: a small file could stand for gigabytes.
     with parquet.ParquetFile(path, read_dictionary=texts) as file:
         table = file.read(columns=names)
     table.validate(full=True)  # text that is no UTF-8
     index = [name for name in table.column_names if re.fullmatch(r"__index_level_\d+__", name)]
     return frame_of(table.drop_columns(index))
+
+
+def is_text_type(kind: pa.DataType) -> bool:
+    """Whether a column of Arrow holds text.
+
+    Example:
+        >>> is_text_type(pa.string()), is_text_type(pa.int64())
+        (True, False)
+    """
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def frame_of(table: pa.Table) -> pd.DataFrame:

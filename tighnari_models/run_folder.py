@@ -51,7 +51,7 @@ def claim(out: Path, record: Mapping[str, Any], shared: bool = False) -> None:
     if path.exists() and begun:
         compare(out, record)
     else:
-        write_json(path, json.loads(json.dumps(record)))
+        write_json(path, record)
 
 
 def compare(out: Path, record: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from tighnari_graph.distributed.parts import NOT_AS_WRITTEN
 from tighnari_graph.distributed.source_files import folder_keys, source_files
 from tighnari_graph.errors import SurveyDataError
 from tighnari_graph.surveys import REQUIRED
-from tighnari_graph.table_files import frame_of
+from tighnari_graph.table_files import frame_of, is_text_type
 
 Source: TypeAlias = str | Path | Sequence[str | Path]
 
@@ -63,7 +63,7 @@ class Piece:
 
     def _read(self) -> pd.DataFrame:
         wanted = list(self.wanted)
-        texts = [field.name for field in pq.read_schema(self.path) if _is_text(field.type)]
+        texts = [field.name for field in pq.read_schema(self.path) if is_text_type(field.type)]
         # A text that occurs often is held once: a small file could stand for gigabytes.
         with pq.ParquetFile(self.path, read_dictionary=texts) as file:
             table = file.read_row_groups(list(self.row_groups), wanted).select(wanted)
@@ -233,11 +233,7 @@ def _kind(schema: pa.Schema, keys: Mapping[str, Any], column: str) -> str:
         return "nothing"
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return "number"
-    return "text" if _is_text(kind) else str(kind)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return "text" if is_text_type(kind) else str(kind)
 
 
 def _checked(
